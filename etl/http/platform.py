@@ -1,0 +1,120 @@
+"""What a platform tells `http` about itself, and what it gets back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import requests
+
+from etl.units import Rate
+from etl.values import Json
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP reply, read to its end and unpacked.
+
+    `headers` ignores case; `url` carries no secret; `received_at` is what an HTTP date in
+    Retry-After is measured against when the reply has no Date.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+    received_at: datetime = field(default_factory=_now)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call brought: the judged content, when it was asked for, the body's unpacked bytes."""
+
+    content: Json
+    asked_at: datetime
+    size: int
+
+
+class Login(Protocol):
+    """One call through the same budget, retries and redaction, without credentials.
+
+    Returns whatever reply is no overload (so 400 and 401 too); raises Transient or Refused.
+    `judge` may raise more: what it calls Transient or Malformed is asked for again.
+    """
+
+    def __call__(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        judge: Judge | None = None,
+    ) -> Reply: ...
+
+
+class Credentials(Protocol):
+    """Who asks. Platforms of one account whose credentials compare equal share one login.
+
+    By default two objects are never equal; a class that wants to be shared (ten workspaces of
+    one token) defines `__eq__` over what the login depends on.
+    """
+
+    @property
+    def max_in_flight(self) -> int | None:
+        """At most so many calls at once; None: as many as `concurrency` allows."""
+
+    def apply(self, request: requests.PreparedRequest) -> None:
+        """Signs one attempt, or sets its header or cookie.
+
+        Raises Unauthorized when there is nothing to show yet: `renew` is then called before
+        anything is sent, and no refusal is counted.
+        """
+
+    def renew(self, login: Login) -> bool:
+        """Fetches new credentials; False when there are none to try.
+
+        Never called twice at once. May raise Unauthorized, Refused or Transient.
+        """
+
+
+Judge = Callable[[Reply], Json]
+
+
+@dataclass(frozen=True)
+class Platform:
+    """How to speak with one platform.
+
+    `account` is a hash of who asks at this origin: platforms with the same share one budget.
+    `judge` returns the content of a reply or raises one of the errors of `etl.errors`.
+    """
+
+    url: str
+    account: str
+    credentials: Credentials
+    judge: Judge
+    headers: Mapping[str, str] = field(default_factory=dict)
+    rate_limit: Rate | None = None
+
+
+class HttpSettings(Protocol):
+    """What `http` reads of a source's settings (`etl.source.Settings`)."""
+
+    @property
+    def concurrency(self) -> int: ...
+    @property
+    def rate_limit(self) -> Rate | None: ...
+    @property
+    def timeout(self) -> float: ...
+    @property
+    def max_body(self) -> int: ...
+    @property
+    def verify_tls(self) -> bool: ...
+    @property
+    def ca_bundle(self) -> str | None: ...
