@@ -1,0 +1,1 @@
+"""What `etl` remembers of its own work: runs, seats, cursors, debts, rejects, doubts."""

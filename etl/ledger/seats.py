@@ -1,0 +1,217 @@
+"""One writer per source and seat at a time, across processes and machines (guarantee 10).
+
+Taking a seat raises its token. Every writing transaction begins by locking the source's row and
+renewing the lease under its own token, in one UPDATE that must hit one row: a holder that was
+overtaken can commit nothing more. Times are the database server's, so machines need not agree.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, text, update
+
+from etl.clock import Clock
+from etl.db import Database, Persistence
+from etl.errors import DatabaseTrouble, LostSeat, SeatTaken, Stopped
+from etl.ledger.process import Process, is_dead, this_process
+from etl.ledger.tables import sources, sync_leases
+
+_log = logging.getLogger(__name__)
+_L = sync_leases.c
+_TICK = timedelta(microseconds=1)
+_LEAVING_S = 2.0
+"""So long a seat is tried to be given back; its lease ends by itself."""
+
+_SERVER_NOW = {
+    "postgresql": "SELECT clock_timestamp() AT TIME ZONE 'UTC'",
+    "mysql": "SELECT UTC_TIMESTAMP(6)",
+    "mariadb": "SELECT UTC_TIMESTAMP(6)",
+}
+
+
+def server_now(connection: Connection) -> datetime:
+    """The database's own time in UTC; on SQLite that is this machine's."""
+    query = _SERVER_NOW.get(connection.dialect.name)
+    if query is None:
+        return datetime.now(UTC)
+    moment: datetime = connection.execute(text(query)).scalar_one()
+    return moment.replace(tzinfo=UTC)
+
+
+@dataclass
+class Writing:
+    """A writing transaction of a seat. `stamp` is its `changed_at`: later than that of any
+    earlier transaction of the source. `changed` must be set when a data row was written."""
+
+    connection: Connection
+    stamp: datetime
+    changed: bool = False
+
+
+@dataclass
+class Seat:
+    """A held seat. `transaction` is the only way to write; it raises LostSeat when overtaken."""
+
+    database: Database
+    source: str
+    name: str
+    token: int
+    lease: timedelta
+    clock: Clock
+    last_stamp: datetime
+    _done: threading.Event = field(default_factory=threading.Event)
+    _keeper: threading.Thread | None = None
+
+    def now(self) -> datetime:
+        """The wall time, but never before what this source's rows were stamped with."""
+        return max(self.clock.now(), self.last_stamp)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Writing]:
+        with self.database.writing() as connection:
+            began = time.monotonic()
+            last = self._lock(connection)
+            writing = Writing(connection, max(self.clock.now(), last + _TICK))
+            yield writing
+            if writing.changed:
+                connection.execute(
+                    update(sources)
+                    .where(sources.c.source == self.source)
+                    .values(last_changed_at=writing.stamp)
+                )
+            if time.monotonic() - began > self._renewed_every_s:
+                self._renew(connection, server_now(connection))  # whoever waited sees it alive
+        self.last_stamp = max(last, writing.stamp if writing.changed else last)
+
+    def _lock(self, connection: Connection) -> datetime:
+        """Locks the source's row, proves the token, renews the lease; returns the last stamp."""
+        last = _locked(connection, self.source)
+        self._renew(connection, server_now(connection))
+        return last
+
+    def _renew(self, connection: Connection, now: datetime) -> None:
+        hit = connection.execute(
+            update(sync_leases)
+            .where(_L.source == self.source, _L.seat == self.name, _L.token == self.token)
+            .values(expires_at=now + self.lease)
+        )
+        if hit.rowcount != 1:
+            raise LostSeat(
+                f"source '{self.source}': another process took over the {self.name} seat while "
+                "this one was away; nothing more was written"
+            )
+
+    @property
+    def _renewed_every_s(self) -> float:
+        return self.lease.total_seconds() / 3
+
+    def keep(self) -> None:
+        """Renews the lease in the background at a third of its length."""
+        self._keeper = threading.Thread(target=self._keep, name=f"lease-{self.source}", daemon=True)
+        self._keeper.start()
+
+    def _keep(self) -> None:
+        while not self._done.wait(self._renewed_every_s):
+            try:
+                with self.database.writing() as connection:
+                    mine = select(_L.token).where(_L.source == self.source, _L.seat == self.name)
+                    connection.execute(mine.with_for_update())  # may wait; the time comes after it
+                    self._renew(connection, server_now(connection))
+            except LostSeat:
+                return  # the next transaction says so
+            except (DatabaseTrouble, Stopped) as error:
+                _log.warning("the lease of %s could not be renewed: %s", self.source, error)
+
+    def release(self) -> None:
+        """Gives the seat back; the token stays, so that the next one is higher."""
+        self._done.set()
+        if self._keeper is not None:
+            self._keeper.join()
+        leaving = Persistence(_LEAVING_S, self.clock, threading.Event())
+        try:
+            leaving(self._give_back)
+        except (DatabaseTrouble, Stopped) as error:
+            _log.warning("the seat of %s will expire by itself: %s", self.source, error)
+
+    def _give_back(self) -> None:
+        with self.database.writing() as connection:
+            connection.execute(
+                update(sync_leases)
+                .where(_L.source == self.source, _L.seat == self.name, _L.token == self.token)
+                .values(holder=None, expires_at=server_now(connection), pid=None)
+            )
+
+
+def take(database: Database, source: str, name: str, *, lease_s: float, clock: Clock) -> Seat:
+    """Takes the seat `name` ("live" or "backfill"); the source must be registered.
+
+    Raises SeatTaken while a living process holds it.
+    """
+    lease = timedelta(seconds=lease_s)
+    me = this_process()
+    with database.writing() as connection:
+        last = _locked(connection, source)
+        now = server_now(connection)
+        token = _next_token(connection, source, name, now)
+        connection.execute(
+            update(sync_leases)
+            .where(_L.source == source, _L.seat == name)
+            .values(token=token, expires_at=now + lease, **_identity(me))
+        )
+        connection.execute(
+            update(sources).where(sources.c.source == source).values(last_used_at=now)
+        )
+    seat = Seat(database, source, name, token, lease, clock, last)
+    seat.keep()
+    return seat
+
+
+def _locked(connection: Connection, source: str) -> datetime:
+    """Locks the source's row (on SQLite the transaction did); returns the last stamp.
+
+    Times are read after it: the lock may have been waited for.
+    """
+    last: datetime | None = connection.execute(
+        select(sources.c.last_changed_at).where(sources.c.source == source).with_for_update()
+    ).scalar_one()
+    return last or datetime.fromtimestamp(0, UTC)
+
+
+def _next_token(connection: Connection, source: str, name: str, now: datetime) -> int:
+    """Raises SeatTaken while a living process holds the seat."""
+    row = connection.execute(
+        select(sync_leases).where(_L.source == source, _L.seat == name)
+    ).one_or_none()
+    if row is None:
+        connection.execute(
+            insert(sync_leases).values(source=source, seat=name, token=0, expires_at=now)
+        )
+        return 1
+    if row.holder is not None and row.expires_at > now and not is_dead(_process(row)):
+        raise SeatTaken(
+            f"source '{source}': {row.holder} is at work on it (its lease runs until "
+            f"{row.expires_at:%H:%M:%S} UTC); wait for it, or stop it"
+        )
+    return int(row.token) + 1
+
+
+def _identity(process: Process) -> dict[str, Any]:
+    return {
+        "holder": process.label,
+        "host": process.host,
+        "pid": process.pid,
+        "boot_id": process.boot_id,
+        "started": process.started,
+    }
+
+
+def _process(row: Any) -> Process:
+    return Process(row.host or "", row.pid or 0, row.boot_id or "", row.started or "")
