@@ -1,0 +1,105 @@
+"""The commands. Each module of this package holds a few; they import what they need when called,
+so that `etl --help` stays quick.
+
+This is the edge: options and environment are parsed here, signals are turned into one stop event,
+and every error on purpose leaves as one clear line and its exit code.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from etl import __version__
+from etl.cli.frame import App, FlatGroup, finish
+from etl.errors import EtlError
+
+_COMMANDS = {
+    "demo": "etl.cli.demo",
+    "init": "etl.cli.setup",
+    "check": "etl.cli.check",
+    "sync": "etl.cli.sync",
+    "rejects": "etl.cli.rejects",
+    "sources": "etl.cli.sources",
+    "tables": "etl.cli.query",
+    "sql": "etl.cli.query",
+    "db": "etl.cli.db",
+    "simulate": "etl.cli.setup",
+}
+
+
+def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if not value or context.resilient_parsing:
+        return
+    from etl.cli.db import database_revision  # noqa: PLC0415 - imports SQLAlchemy
+
+    url = context.params.get("database")
+    click.echo(f"etl {__version__}, database {database_revision(context, url)}")
+    context.exit()
+
+
+@click.group(cls=FlatGroup, modules=_COMMANDS, context_settings={"max_content_width": 100})
+@click.option(
+    "--config",
+    envvar="ETL_CONFIG",
+    default="schedules.yaml",
+    show_default=True,
+    is_eager=True,
+    metavar="FILE",
+    help="The sources and schedules. [env: ETL_CONFIG]",
+)
+@click.option(
+    "--database",
+    envvar="ETL_DATABASE_URL",
+    is_eager=True,
+    metavar="URL",
+    help="Where the tables live; before the file's. [env: ETL_DATABASE_URL; "
+    "default: sqlite:///etl.db]",
+)
+@click.option(
+    "--log-format",
+    envvar="ETL_LOG_FORMAT",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How log lines look; json: one object a line on stderr. [env: ETL_LOG_FORMAT]",
+)
+@click.option(
+    "-v",
+    "--verbose",
+    envvar="ETL_VERBOSE",
+    count=True,
+    help="More log lines; twice for every request. [env: ETL_VERBOSE]",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    callback=_version,
+    help="Release of etl and revision of the database.",
+)
+@click.pass_context
+def cli(context: click.Context, /, **options: Any) -> None:
+    """Keeps what job platforms did: Explorer's jobs, Act2's host outputs, DataArts' quality runs,
+    copied over HTTP into tables that SQL can ask, and proven complete."""
+    context.obj = App(**options)
+
+
+def main() -> None:
+    """The console script. Exit codes: 0 done, 1 a source failed, 2 wrong usage or configuration,
+    3 another process holds the source, 130/143 stopped."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except EtlError as error:
+        code = finish(error)
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

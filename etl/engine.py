@@ -1,0 +1,277 @@
+"""Reads ahead and writes behind: many requests in flight, one writer, bounded between them.
+
+A thread walks the source's pages; what it yields waits in a short queue, its records being read by
+the pool meanwhile. The caller's thread writes them in order, in batches of bounded size: rows,
+debts, rejects, cursor and the run's figures in one transaction each (guarantee 1).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from etl.db import Persistence
+from etl.errors import DatabaseTrouble, EtlError, LostSeat, Stopped
+from etl.http import Api
+from etl.ledger import completeness, cursors, debts, rejects
+from etl.ledger.debts import Terms
+from etl.ledger.runs import Run
+from etl.ledger.seats import Seat, Writing
+from etl.source import Debt, Doubt, Page, Pending, Record, Reject, Source
+from etl.store import Store, Tally, last_changes
+from etl.values import Json
+
+BATCH_ROWS = 2000
+BATCH_S = 2.0
+_PAGES_AHEAD = 2
+_POLL_S = 0.2
+
+T = TypeVar("T")
+
+
+class Observer(Protocol):
+    """Is told of each committed batch: what came so far, and the share that is done."""
+
+    def __call__(self, source: str, tally: Tally, api: Api, share: float | None) -> None: ...
+
+
+@dataclass
+class Pass:
+    """One pass over a source: the seat it writes in, the run it counts in, what it copies."""
+
+    source: Source
+    seat: Seat
+    run: Run
+    api: Api
+    terms: Terms
+    stop: threading.Event
+    observer: Observer
+    persistence: Persistence
+    keeps_cursor: bool = True
+    notes_answers: bool = False
+    tally: Tally = field(default_factory=Tally)
+    answered: set[str] = field(default_factory=set)
+    """Ids of records and debts that the last pages spoke of; cleared by who asks."""
+    _batch: _Batch = field(init=False)
+
+    def copy(self, pages: Iterable[Page]) -> None:
+        """Writes `pages` as they come. What came before an error is written, then it is raised.
+
+        Raises whatever the reader raised; Stopped leaves the batch in hand unwritten.
+        """
+        self._begin_batch()
+        try:
+            with closing(_read_ahead(pages, self.stop)) as ahead:
+                for page in ahead:
+                    self._take(page)
+        except (Stopped, LostSeat, DatabaseTrouble):
+            raise
+        except EtlError:
+            self._write(None)
+            raise
+        self._write(None)
+
+    def write(self, work: Callable[[Writing], T]) -> T:
+        """`work` in a transaction of the seat; again while the database is away for a moment."""
+
+        def once() -> T:
+            with self.seat.transaction() as writing:
+                return work(writing)
+
+        return self.persistence(once)
+
+    def _begin_batch(self) -> None:
+        self._batch = _Batch(self.seat.clock.monotonic())
+
+    def _take(self, page: Page) -> None:
+        for pending in page.records:
+            record = _result(pending, self.stop)
+            self._batch.add(record)
+            if self.notes_answers:
+                self.answered.add(record.id)
+            self._write_if_due(page.progress)
+        self._batch.finish(page)
+        if self.notes_answers:
+            self.answered.update(debt.id for debt in page.debts)
+            self.answered.update(id_ for _, id_ in page.settled)
+        self._write_if_due(page.progress)
+
+    def _write_if_due(self, share: float | None) -> None:
+        waited_s = self.seat.clock.monotonic() - self._batch.began
+        if self._batch.rows >= BATCH_ROWS or waited_s >= BATCH_S:
+            self._write(share)
+
+    def _write(self, share: float | None) -> None:
+        """Writes the batch in hand and begins another."""
+        if not self._batch.empty:
+            self.tally = self.write(self._write_batch)
+            self.observer(self.seat.source, self.tally, self.api, share)
+        self._begin_batch()
+
+    def _write_batch(self, writing: Writing) -> Tally:
+        """All of the batch in one transaction; returns the pass's figures with it."""
+        batch, tally = self._batch, Tally()
+        tally.merge(self.tally)
+        rows = self._write_rows(writing, batch)
+        tally.merge(rows)
+        self._write_debts(writing, batch, rows.left_out)
+        self._write_position(writing, batch)
+        self.run.save(writing.connection, self.api, tally)
+        return tally
+
+    def _write_rows(self, writing: Writing, batch: _Batch) -> Tally:
+        store = Store(self.source.tables, self.seat.source)
+        run_id = self.run.run_id
+        tally = store.write(writing.connection, batch.records, stamp=writing.stamp, run_id=run_id)
+        writing.changed = writing.changed or tally.changed
+        tally.rejected = rejects.keep(
+            writing.connection,
+            self.seat.source,
+            self.source.stream,
+            [*batch.rejects, *(r for record in batch.records for r in record.rejects)],
+            run_id=run_id,
+            now=writing.stamp,
+        )
+        tally.read += tally.rejected
+        return tally
+
+    def _write_debts(self, writing: Writing, batch: _Batch, left_out: set[str]) -> None:
+        """What a record owes goes with its rows: one that was left out settles nothing."""
+        connection, name, now = writing.connection, self.seat.source, writing.stamp
+        records = [record for record in batch.records if record.id not in left_out]
+        owed = [debt for record in records for debt in record.debts]
+        ids = [record.id for record in records]
+        changed = last_changes(connection, self.source.tables[0], name, {d.id for d in owed})
+        debts.replace(connection, name, ids, owed, changed, terms=self.terms, now=now)
+        debts.add(connection, name, batch.debts, terms=self.terms, now=now)
+        debts.settle(connection, name, batch.settled)
+        if rejects.any_open(connection, name):
+            well = [record.id for record in records if not record.rejects]
+            rejects.resolve(connection, name, self.source.stream, well, now=now)
+
+    def _write_position(self, writing: Writing, batch: _Batch) -> None:
+        connection, name, stream = writing.connection, self.seat.source, self.source.stream
+        for doubt in batch.doubts:
+            completeness.note_doubt(
+                connection, name, stream, doubt, run_id=self.run.run_id, now=writing.stamp
+            )
+        if batch.cursor is not None and self.keeps_cursor:
+            cursors.advance(connection, name, stream, batch.cursor, writing.stamp)
+
+
+@dataclass
+class _Batch:
+    """What the next transaction will write."""
+
+    began: float
+    records: list[Record] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    debts: list[Debt] = field(default_factory=list)
+    settled: list[tuple[str, str]] = field(default_factory=list)
+    doubts: list[Doubt] = field(default_factory=list)
+    cursor: dict[str, Json] | None = None
+    rows: int = 0
+
+    def add(self, record: Record) -> None:
+        self.records.append(record)
+        self.rows += sum(len(part.rows) for part in record.parts)
+
+    def finish(self, page: Page) -> None:
+        """Takes what belongs to the page as a whole, once all its records are here."""
+        self.rejects += page.rejects
+        self.debts += page.debts
+        self.settled += page.settled
+        self.rows += len(page.rejects) + len(page.debts)
+        if page.cursor is not None:
+            self.cursor = page.cursor
+        if page.doubt is not None:
+            self.doubts.append(page.doubt)
+
+    @property
+    def empty(self) -> bool:
+        return not (
+            self.records
+            or self.rejects
+            or self.debts
+            or self.settled
+            or self.doubts
+            or self.cursor is not None
+        )
+
+
+def _result(pending: Record | Pending, stop: threading.Event) -> Record:
+    """Waits for a record, but not longer than until the process is told to stop."""
+    if isinstance(pending, Record):
+        return pending
+    if not isinstance(pending, Future):
+        return pending.result()
+    while True:
+        try:
+            record: Record = pending.result(timeout=_POLL_S)
+        except NotYet:
+            if pending.done():
+                raise
+            if stop.is_set():
+                raise Stopped("told to stop") from None
+        except CancelledError:
+            raise Stopped("told to stop") from None
+        else:
+            return record
+
+
+class _Ahead:
+    """Walks pages in a thread of its own, a few ahead of whoever takes them."""
+
+    def __init__(self, pages: Iterable[Page]) -> None:
+        self._pages = pages
+        self._shelf: queue.Queue[Page | BaseException | None] = queue.Queue(_PAGES_AHEAD)
+        self._abandoned = threading.Event()
+        self._thread = threading.Thread(target=self._walk, name="reader", daemon=True)
+
+    def _walk(self) -> None:
+        last: BaseException | None = None
+        try:
+            for page in self._pages:
+                self._put(page)
+                if self._abandoned.is_set():
+                    return
+        except BaseException as error:  # noqa: BLE001 - raised again by whoever takes the pages
+            last = error
+        self._put(last)
+
+    def _put(self, thing: Page | BaseException | None) -> None:
+        while not self._abandoned.is_set():
+            try:
+                self._shelf.put(thing, timeout=_POLL_S)
+            except queue.Full:
+                continue
+            return
+
+    def pages(self, stop: threading.Event) -> Generator[Page, None, None]:
+        self._thread.start()
+        try:
+            while True:
+                try:
+                    thing = self._shelf.get(timeout=_POLL_S)
+                except queue.Empty:
+                    if stop.is_set():
+                        raise Stopped("told to stop") from None
+                    continue
+                if thing is None:
+                    return
+                if isinstance(thing, BaseException):
+                    raise thing
+                yield thing
+        finally:
+            self._abandoned.set()
+            self._thread.join(timeout=5)
+
+
+def _read_ahead(pages: Iterable[Page], stop: threading.Event) -> Generator[Page, None, None]:
+    return _Ahead(pages).pages(stop)
