@@ -1,0 +1,104 @@
+"""Fixtures for all tests: databases that are real, migrated and empty.
+
+`database`, `database_url`: SQLite, or the server of ETL_TEST_DATABASE.
+`every_database`, `every_database_url`: the test runs on SQLite, PostgreSQL and MariaDB.
+`blank_database_url`, `every_blank_database_url`: the same without tables.
+
+With ETL_TEST_DATABASE only the tests that it moves are run: the others would repeat what the run
+without it shows, those of `every_database` on all three kinds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import databases
+import pytest
+
+from etl import redact
+from etl.db import Database, open_database
+
+_MOVED = {"database", "database_url", "blank_database_url"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what ETL_TEST_DATABASE does not move."""
+    if not os.environ.get("ETL_TEST_DATABASE"):
+        return
+    moved = [item for item in items if _MOVED & set(getattr(item, "fixturenames", ()))]
+    config.hook.pytest_deselected(items=[item for item in items if item not in moved])
+    items[:] = moved
+
+
+@pytest.fixture(autouse=True)
+def _secrets_of_one_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The password of one test is an ordinary word in the next one's messages."""
+    monkeypatch.setattr(redact, "_known", redact._known)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Callable[[str], databases.Server]]:
+    """Starts a server at its first use; all are closed at the end of the session."""
+    started: dict[str, databases.Server] = {}
+
+    def get(kind: str) -> databases.Server:
+        if kind not in started:
+            started[kind] = databases.default() if kind == "default" else databases.start(kind)
+        return started[kind]
+
+    yield get
+    for server in started.values():
+        server.close()
+
+
+@pytest.fixture
+def database_url(servers: Callable[[str], databases.Server]) -> str:
+    """A migrated database without rows, for commands that are run as processes."""
+    return servers("default").migrated()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A migrated database without rows, opened."""
+    yield from _opened(database_url)
+
+
+@pytest.fixture
+def blank_database_url(servers: Callable[[str], databases.Server]) -> str:
+    """A database without tables."""
+    return servers("default").blank()
+
+
+@pytest.fixture(params=databases.KINDS)
+def every_database_url(
+    request: pytest.FixtureRequest, servers: Callable[[str], databases.Server]
+) -> str:
+    """`database_url` on each kind of database in turn."""
+    return servers(request.param).migrated()
+
+
+@pytest.fixture
+def every_database(every_database_url: str) -> Iterator[Database]:
+    """`database` on each kind of database in turn."""
+    yield from _opened(every_database_url)
+
+
+@pytest.fixture(params=databases.KINDS)
+def every_blank_database_url(
+    request: pytest.FixtureRequest, servers: Callable[[str], databases.Server]
+) -> str:
+    """`blank_database_url` on each kind of database in turn."""
+    return servers(request.param).blank()
+
+
+@pytest.fixture
+def every_blank_database(every_blank_database_url: str) -> Iterator[Database]:
+    """A database without tables on each kind in turn, opened."""
+    yield from _opened(every_blank_database_url)
+
+
+def _opened(url: str) -> Iterator[Database]:
+    opened = open_database(url)
+    yield opened
+    opened.close()

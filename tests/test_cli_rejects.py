@@ -1,0 +1,95 @@
+"""The quarantine as a user meets it: seen, shown, asked again, dismissed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_line import Done, run
+
+from etl.simulator import Fault, Simulator, World
+
+BROKEN = '{"status":"success","message":"","content":{"id":7,"hosts":3}}'
+
+
+@pytest.fixture
+def sim() -> Iterator[Simulator]:
+    world = World.empty()
+    now = world.now()
+    for _ in range(3):
+        record = world.act2.start(None, 2, now)
+        world.act2.finish(record.id, "success", now)
+    with Simulator(world) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def folder(tmp_path: Path, sim: Simulator) -> Path:
+    """A configured folder with one record in quarantine."""
+    settings = f"sources:\n  scripts:\n    api: act2\n    url: {sim.url}\n"
+    (tmp_path / "schedules.yaml").write_text(settings)
+    bad = next(iter(sim.world.act2.records)).id
+    sim.fault(
+        Fault(
+            "body",
+            times=None,
+            body=BROKEN,
+            when=lambda r: r.path.endswith("/record") and r.params.get("id") == bad,
+        )
+    )
+    assert run("sync", cwd=tmp_path).code == 0
+    return tmp_path
+
+
+def _rejects(folder: Path, *words: str) -> Done:
+    return run("rejects", *words, cwd=folder)
+
+
+def test_a_bad_record_costs_only_itself(folder: Path) -> None:
+    query = "SELECT COUNT(*) AS records, MIN(host_result_count) AS hosts FROM job_records"
+    (row,) = json.loads(run("sql", "--format", "json", query, cwd=folder).out)
+    assert row == {"records": 3, "hosts": 2}, "of the bad one what the page told"
+    run_row = "SELECT rows_read - rows_written - rows_unchanged - rows_rejected AS d FROM sync_runs"
+    assert json.loads(run("sql", "--format", "json", run_row, cwd=folder).out) == [{"d": 0}]
+
+
+def test_it_is_listed_and_shown_with_its_reason(folder: Path) -> None:
+    listed = _rejects(folder)
+    assert listed.code == 0
+    assert "scripts" in listed.out
+    assert "open" in listed.out
+    shown = _rejects(folder, "show", "1")
+    assert '"hosts": 3' in shown.out
+
+
+def test_retry_answers_1_while_it_stays_and_0_once_it_is_right(
+    folder: Path, sim: Simulator
+) -> None:
+    stays = _rejects(folder, "retry")
+    assert (stays.code, "stays" in stays.out) == (1, True)
+    sim.clear_faults()
+    mended = _rejects(folder, "retry", "1")
+    assert (mended.code, "resolved" in mended.out) == (0, True)
+    assert "nothing is in quarantine" in _rejects(folder, "list").out
+    assert "written" in _rejects(folder, "list", "--all").out
+
+
+def test_a_pass_that_reads_the_record_well_resolves_it(folder: Path, sim: Simulator) -> None:
+    sim.clear_faults()
+    assert run("sync", cwd=folder).code == 0
+    assert "nothing is in quarantine" in _rejects(folder).out
+
+
+def test_a_dismissed_one_is_not_shown_again(folder: Path) -> None:
+    assert _rejects(folder, "dismiss", "1").code == 2, "a reason is required"
+    assert _rejects(folder, "dismiss", "1", "--reason", "a test").code == 0
+    run("sync", cwd=folder)
+    assert "nothing is in quarantine" in _rejects(folder).out
+    assert "a test" in _rejects(folder, "show", "1").out
+
+
+def test_an_unknown_number_is_wrong_usage(folder: Path) -> None:
+    done = _rejects(folder, "show", "99")
+    assert (done.code, "no reject 99" in done.err) == (2, True)

@@ -1,0 +1,74 @@
+"""The writer: batches of bounded size, each once, and what came before an error is kept."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from datetime import timedelta
+from pathlib import Path
+
+import crash_kit
+import pytest
+from crash_kit import NOW
+from crashing import Nursery
+
+from etl import engine
+from etl.config import load
+from etl.db import Database
+from etl.engine import Pass
+from etl.errors import Transient
+from etl.passes import Outcome, Surroundings, run_pass
+from etl.source import Page, Part, Record, Span
+from etl.sources.dataarts.tables import QUALITY_INSTANCES, QualityInstance
+
+
+def _record(number: int) -> Record:
+    row = QualityInstance(
+        number, "not null", 7, None, "succeeded", "SUCCESS", None, NOW, NOW, None, False
+    )
+    return Record(str(number), NOW + timedelta(days=9999), [Part(QUALITY_INSTANCES, [row])])
+
+
+def _failing() -> Future[Record]:
+    future: Future[Record] = Future()
+    future.set_exception(Transient("the platform went away"))
+    return future
+
+
+def _copied(database: Database, folder: Path, pages: list[Page]) -> Outcome:
+    """A pass that reads `pages`, in batches of ten rows."""
+    with crash_kit.stage(Nursery(), folder) as stage:
+        config = load(Path(stage.arguments("sqlite:///unused")[1]), stage.variables)
+        [quality] = config.select(["quality"])
+
+        def work(one: Pass, _: Span) -> None:
+            one.copy(pages)
+
+        around = Surroundings(database, threading.Event(), lambda *_: None)
+        return run_pass(quality, around, "sync", work)
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "BATCH_ROWS", 10)
+
+
+def test_what_came_before_an_error_is_written_once(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    page = Page(records=[*map(_record, range(1, 26)), _failing()])
+    outcome = _copied(database, tmp_path, [page])
+    assert (outcome.status, str(outcome.error)) == ("failed", "the platform went away")
+    assert (outcome.tally.read, outcome.tally.written) == (25, 25)
+    assert len(crash_kit.contents(database_url)["quality_instances"]) == 25
+    [run] = crash_kit.run_rows(database_url, "quality")
+    assert (run.rows_read, run.rows_written, run.error_kind) == (25, 25, "transient")
+
+
+def test_a_page_that_is_half_read_moves_no_cursor(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    whole = Page(records=[_record(1)], cursor={"started_at": 1})
+    half = Page(records=[*map(_record, range(2, 26)), _failing()], cursor={"started_at": 2})
+    _copied(database, tmp_path, [whole, half])
+    assert crash_kit.cursors(database_url) == {"quality": {"started_at": 1}}
