@@ -8,6 +8,7 @@ never a secret.
 from importlib import resources
 
 from etl.config.entries import Command, Entry, Options
+from etl.config.firings import next_run_at
 from etl.config.model import (
     Config,
     Configured,
@@ -25,6 +26,7 @@ __all__ = [
     "Options",
     "expected_every_s",
     "load",
+    "next_run_at",
     "stale_after",
     "template",
     "unscheduled",

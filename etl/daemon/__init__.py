@@ -1,0 +1,1 @@
+"""The daemon: schedules become firings, firings become passes, for months."""
