@@ -33,7 +33,6 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
 )
-from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.types import TypeEngine
 
 NAMING = {
@@ -63,8 +62,12 @@ class Instant(TypeDecorator[datetime]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         if dialect.name == "postgresql":
+            from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - SQLite starts without
+
             return postgresql.TIMESTAMP(timezone=True)
         if dialect.name in ("mysql", "mariadb"):
+            from sqlalchemy.dialects import mysql  # noqa: PLC0415 - as above
+
             return mysql.DATETIME(fsp=6)
         return DateTime()
 
@@ -90,8 +93,12 @@ class JsonText(TypeDecorator[str]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         if dialect.name == "postgresql":
+            from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - as above
+
             return postgresql.JSONB()
         if dialect.name in ("mysql", "mariadb"):
+            from sqlalchemy.dialects import mysql  # noqa: PLC0415 - as above
+
             return mysql.LONGTEXT()
         return Text()
 
@@ -115,6 +122,8 @@ class LongText(TypeDecorator[str]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         if dialect.name in ("mysql", "mariadb"):
+            from sqlalchemy.dialects import mysql  # noqa: PLC0415 - as above
+
             return mysql.LONGTEXT()
         return Text()
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from etl.http import Api, Platform
 from etl.ledger.entries import Debt, Doubt, Reject
 from etl.schema import DataTable
 from etl.units import Duration, Rate, Share, Since, Size
 from etl.values import Json
+
+if TYPE_CHECKING:
+    from etl.http import Api, Platform
 
 __all__ = [
     "Debt",

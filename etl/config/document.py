@@ -50,12 +50,18 @@ class Document:
     defaults: Mapping[str, Located] = field(default_factory=dict)
     sources: Mapping[str, Mapping[str, Located]] = field(default_factory=dict)
     """The keys of each source, its own and those it inherits."""
+    apis: Mapping[str, str] = field(default_factory=dict)
+    """The platform's word of each source."""
     platforms: Mapping[str, Source] = field(default_factory=dict)
+    """What the words mean; empty when only the outline was read."""
     schedules: tuple[Node, ...] = ()
 
 
-def read(path: Path) -> Document:
-    """Raises Usage with every mistake that shows, a line each."""
+def read(path: Path, *, outline: bool = False) -> Document:
+    """Raises Usage with every mistake that shows, a line each.
+
+    `outline` leaves the keys of the sources alone, and the platforms unimported.
+    """
     text = _text(path)
     try:
         root, mistakes = tree.read(text)
@@ -64,7 +70,7 @@ def read(path: Path) -> Document:
     if root is None:
         raise Usage(f"{path}: is empty; `etl init` writes a commented example")
     reader = Reader(mistakes=list(mistakes))
-    document = _document(reader, root)
+    document = _document(reader, root, outline)
     refuse(path, reader)
     return document
 
@@ -92,7 +98,7 @@ def _text(path: Path) -> str:
         raise Usage(f"{path}:{line}: is not UTF-8; save it as UTF-8") from None
 
 
-def _document(reader: Reader, root: Node) -> Document:
+def _document(reader: Reader, root: Node, outline: bool) -> Document:
     if not isinstance(root, Map):
         reader.refuse_shape(Located("the file", root), f"keys ({', '.join(_keys())})")
         return Document()
@@ -104,10 +110,10 @@ def _document(reader: Reader, root: Node) -> Document:
     reader.struct(Top, top, "")
     defaults = _section(reader, given.get("defaults"))
     reader.struct(Common, defaults, "defaults")
-    named, platforms = _sources(reader, given.get("sources"), defaults)
+    named, apis, platforms = _sources(reader, given.get("sources"), defaults, outline)
     schedules = _schedules(reader, given.get("schedules"))
     entries.read(reader, schedules, named)
-    return Document(top, defaults, named, platforms, schedules)
+    return Document(top, defaults, named, apis, platforms, schedules)
 
 
 def _keys() -> list[str]:
@@ -139,9 +145,10 @@ def _schedules(reader: Reader, found: Located | None) -> tuple[Node, ...]:
 
 
 def _sources(
-    reader: Reader, found: Located | None, defaults: Mapping[str, Located]
-) -> tuple[dict[str, Mapping[str, Located]], dict[str, Source]]:
+    reader: Reader, found: Located | None, defaults: Mapping[str, Located], outline: bool
+) -> tuple[dict[str, Mapping[str, Located]], dict[str, str], dict[str, Source]]:
     named: dict[str, Mapping[str, Located]] = {}
+    apis: dict[str, str] = {}
     platforms: dict[str, Source] = {}
     section = _section(reader, found)
     for name, one in section.items():
@@ -151,13 +158,15 @@ def _sources(
             reader.refuse_shape(one, "keys of its own (api, url, …)")
             continue
         own = located(one.node, one.path)
-        platform = _platform(reader, one.path, own.get("api"))
-        if platform is not None:
-            platforms[name] = platform
+        api = _api(reader, one.path, own.get("api"))
+        if api is not None:
+            apis[name] = api
             usable = {k: v for k, v in defaults.items() if k in Common.__struct_fields__}
             named[name] = usable | own
-            reader.struct(platform.settings, own, one.path)
-    return named, platforms
+        if api is not None and not outline:
+            platforms[name] = sources.find(api)
+            reader.struct(platforms[name].settings, own, one.path)
+    return named, apis, platforms
 
 
 def _check_name(reader: Reader, path: str, name: str, section: Located | None) -> None:
@@ -172,7 +181,7 @@ def _check_name(reader: Reader, path: str, name: str, section: Located | None) -
         reader.note(path, f'the name is read as a {kind}; put it in quotes: "{name}":')
 
 
-def _platform(reader: Reader, path: str, api: Located | None) -> Source | None:
+def _api(reader: Reader, path: str, api: Located | None) -> str | None:
     known = sources.names()
     path = join(path, "api")
     if api is None:
@@ -187,12 +196,13 @@ def _platform(reader: Reader, path: str, api: Located | None) -> Source | None:
     if api.node.kind == "broken":
         return None
     try:
-        return sources.find(api.node.text)
+        return sources.known(api.node.text)
     except Usage as error:
         reader.note(path, str(error))
         return None
 
 
-def settings_fields(platform: Source) -> dict[str, Any]:
-    """The settings of a platform by the key that schedules.yaml has for them."""
-    return {each.encode_name: each for each in msgspec.structs.fields(platform.settings)}
+def settings_fields(platform: Source | None) -> dict[str, Any]:
+    """The settings of a platform, else of every one, by the key that schedules.yaml has."""
+    settings = Settings if platform is None else platform.settings
+    return {each.encode_name: each for each in msgspec.structs.fields(settings)}

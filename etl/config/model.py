@@ -82,7 +82,7 @@ class Config:
     def api(self, name: str) -> str:
         """The platform's word of a source; resolves nothing."""
         self._refuse_unknown([name])
-        return self.document.platforms[name].api
+        return self.document.apis[name]
 
     def source(self, name: str) -> Configured:
         """One source with its `${…}` resolved now, so that a rotated secret is seen."""
@@ -100,7 +100,7 @@ class Config:
     def setting(self, name: str, key: str) -> Any:
         """One setting of a source, without resolving its others."""
         self._refuse_unknown([name])
-        fields = document.settings_fields(self.document.platforms[name])
+        fields = document.settings_fields(self.document.platforms.get(name))
         found = self.document.sources[name].get(key)
         if found is None:
             return fields[key].default
@@ -171,15 +171,19 @@ class Config:
         )
 
 
-def load(path: Path, env: Mapping[str, str], *, required: bool = True) -> Config:
+def load(
+    path: Path, env: Mapping[str, str], *, required: bool = True, outline: bool = False
+) -> Config:
     """Reads the file and checks its shape; resolves no `${…}` yet.
 
     With `required=False` a file that is not there is an empty one: what needs only a database
-    works without. Raises Usage with every mistake that shows, a line each.
+    works without. `outline` is for names, platforms' words, schedules and the settings that every
+    source has: no platform is imported, none of its keys checked, and `source` and `select` do
+    not work. Raises Usage with every mistake that shows, a line each.
     """
     if not required and not path.exists():
         return Config(path, env, Document())
-    return Config(path, env, document.read(path))
+    return Config(path, env, document.read(path, outline=outline))
 
 
 def expected_every_s(config: Config, name: str) -> float | None:

@@ -22,10 +22,15 @@ def names() -> list[str]:
     return sorted(name for name in found if not name.startswith("_"))
 
 
+def known(api: str) -> str:
+    """`api`, if there is such a platform. Raises Usage for an unknown one."""
+    there = names()
+    if api not in there:
+        raise Usage(f"there is no platform {api!r}; {did_you_mean(api, there)}")
+    return api
+
+
 def find(api: str) -> Source:
     """The platform of that name; imports only its module. Raises Usage for an unknown one."""
-    known = names()
-    if api not in known:
-        raise Usage(f"there is no platform {api!r}; {did_you_mean(api, known)}")
-    found: Source = importlib.import_module(f"{__name__}.{api}").SOURCE
+    found: Source = importlib.import_module(f"{__name__}.{known(api)}").SOURCE
     return found
