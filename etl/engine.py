@@ -16,6 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from etl.context import carried
 from etl.db import Persistence
 from etl.errors import DatabaseTrouble, EtlError, LostSeat, Stopped
 from etl.http import Api
@@ -232,7 +233,7 @@ class _Ahead:
         self._pages = pages
         self._shelf: queue.Queue[Page | BaseException | None] = queue.Queue(_PAGES_AHEAD)
         self._abandoned = threading.Event()
-        self._thread = threading.Thread(target=self._walk, name="reader", daemon=True)
+        self._thread = threading.Thread(target=carried(self._walk), name="reader", daemon=True)
 
     def _walk(self) -> None:
         last: BaseException | None = None

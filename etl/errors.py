@@ -2,7 +2,9 @@
 
 EtlError                 anything that ends a command with one clear line
 ├── Usage                the command or the configuration is wrong: mend it          exit 2
+│   └── Migrated         other tables than at the start: end the process             exit 2
 ├── SeatTaken            another living process holds the source: come back later    exit 3
+├── Claimed              another process has fired this schedule: do nothing         exit 0
 ├── LostSeat             this process was overtaken: write nothing more, end the run exit 1
 ├── Stopped              told to stop: roll back, close the run, leave               exit 130/143
 └── SourceFailed         a source cannot be read or written now                      exit 1
@@ -36,10 +38,24 @@ class Usage(EtlError):
     exit_code = 2
 
 
+class Migrated(Usage):
+    """The database was migrated while this process ran; nothing more may be written."""
+
+
 class SeatTaken(EtlError):
-    """Another living process holds this seat of the source."""
+    """Another living process holds this seat of the source; its lease ends in `free_in_s`."""
 
     exit_code = 3
+
+    def __init__(self, message: str, *, free_in_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.free_in_s = free_in_s
+
+
+class Claimed(EtlError):
+    """Another process has fired this schedule already."""
+
+    exit_code = 0
 
 
 class LostSeat(EtlError):

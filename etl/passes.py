@@ -14,12 +14,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from sqlalchemy import Connection
+
 from etl.clock import Clock
+from etl.context import about
 from etl.db import Database, Persistence
 from etl.engine import Observer, Pass
-from etl.errors import EtlError, LostSeat, Stopped
+from etl.errors import EtlError, LostSeat, Migrated, Stopped
 from etl.http import Platform, open_api
-from etl.ledger import budget, cursors, names, runs, seats
+from etl.ledger import budget, cursors, firings, names, runs, seats
 from etl.ledger.debts import Terms
 from etl.memory import DatabaseMemory
 from etl.redact import masked
@@ -62,10 +65,14 @@ class Surroundings:
 
 @dataclass
 class Outcome:
-    """How a pass ended. `status` is succeeded, failed or stopped; `error` says why not."""
+    """How a pass ended. `status` is succeeded, failed or stopped; `error` says why not.
+
+    `run_id` is None when it did not get so far as to open a run.
+    """
 
     source: str
     status: str = "succeeded"
+    run_id: int | None = None
     tally: Tally = field(default_factory=Tally)
     requests: int = 0
     retries: int = 0
@@ -83,19 +90,24 @@ Work = Callable[[Pass, Span], None]
 
 def run_pass(configured: Configured, around: Surroundings, mode: str, work: Work) -> Outcome:
     """One pass over one source. Errors on purpose end up in the outcome and in the ledger."""
+    with about(source=configured.name):
+        return _run_pass(configured, around, mode, work)
+
+
+def _run_pass(configured: Configured, around: Surroundings, mode: str, work: Work) -> Outcome:
     outcome = Outcome(configured.name)
     began = around.clock.monotonic()
     try:
         platform = configured.source.platform(configured.settings)
         since = _register(configured, platform, around)
-        with _seat(configured, around, mode) as seat:
-            run = _open(configured, seat, around, mode)
+        with _seat(configured, around, mode) as (seat, run), about(run=run.run_id):
+            outcome.run_id = run.run_id
             try:
                 _work(configured, platform, seat, run, since, around, work, outcome)
             except EtlError as error:
                 outcome.ended_by(error)
-                _log.debug("%s: %s", configured.name, masked(str(error)))
-            if not isinstance(outcome.error, LostSeat):
+                _log.debug("%s", masked(str(error)))
+            if not isinstance(outcome.error, LostSeat | Migrated):
                 _close(configured, seat, run, outcome, around)
     except EtlError as error:
         if outcome.error is None:  # what ended the pass says more than why it could not be closed
@@ -126,36 +138,45 @@ def _register(configured: Configured, platform: Platform, around: Surroundings) 
 
 
 @contextmanager
-def _seat(configured: Configured, around: Surroundings, mode: str) -> Iterator[seats.Seat]:
+def _seat(
+    configured: Configured, around: Surroundings, mode: str
+) -> Iterator[tuple[seats.Seat, runs.Run]]:
+    """Seat, claim of the firing and the run's first line: one transaction."""
+    opened: list[runs.Run] = []
+    name, due = configured.name, around.scheduled_for
+
+    def claim(connection: Connection) -> None:
+        if due is not None:
+            firings.require_open(connection, name, mode, due, around.clock.now())
+
+    def open_run(connection: Connection) -> None:
+        opened[:] = [
+            runs.open_run(
+                connection,
+                name,
+                mode,
+                triggered_by=around.triggered_by,
+                now=around.clock.now(),
+                scheduled_for=due and firings.unclaimed(connection, name, mode, due),
+            )
+        ]
+
     def take() -> seats.Seat:
         return seats.take(
             around.database,
-            configured.name,
+            name,
             "backfill" if mode in runs.BACKFILL_MODES else "live",
             lease_s=configured.settings.lease,
             clock=around.clock,
+            before=claim,
+            then=open_run,
         )
 
     seat = _persistence(configured, around)(take)
     try:
-        yield seat
+        yield seat, opened[0]
     finally:
         seat.release()
-
-
-def _open(configured: Configured, seat: seats.Seat, around: Surroundings, mode: str) -> runs.Run:
-    def open_run() -> runs.Run:
-        with seat.transaction() as writing:
-            return runs.open_run(
-                writing.connection,
-                configured.name,
-                mode,
-                triggered_by=around.triggered_by,
-                now=around.clock.now(),
-                scheduled_for=around.scheduled_for,
-            )
-
-    return _persistence(configured, around)(open_run)
 
 
 def _work(  # noqa: PLR0913 - what a pass is made from

@@ -53,6 +53,8 @@ class Database:
         self.lease_s = lease_s
         self.name = shown(engine.url)
         """The URL for people: without driver, password and options."""
+        self.revision: str | None = None
+        """Of its tables when this process proved them; None: it did not."""
         self._turn = threading.Lock() if self.dialect == "sqlite" else None
         self._stopping = Stopping(stop)
         prepare(engine, schema=schema, lease_s=lease_s, stopping=self._stopping)

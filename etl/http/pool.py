@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from etl.context import carried
 from etl.errors import Stopped
 from etl.http.halt import Halt
 
@@ -27,7 +28,7 @@ class Pool:
         if getattr(self._inside, "yes", False):
             return [_done(self._run, function, item) for item in items]
         try:
-            return [self._threads.submit(self._run, function, item) for item in items]
+            return [self._threads.submit(carried(self._run), function, item) for item in items]
         except RuntimeError:  # the pool is shut
             self._halt.check()
             raise

@@ -49,6 +49,7 @@ class Patience:
             self._attempts,
             state.upcoming_sleep,
             _error(state),
+            extra={"attempt": state.attempt_number},
         )
 
     def give_up(self, state: RetryCallState) -> None:
@@ -56,7 +57,7 @@ class Patience:
         error = _error(state)
         if state.attempt_number > 1:
             error.args = (f"{error} (attempt {state.attempt_number} of {self._attempts})",)
-        log.warning("%s", error)
+        log.warning("%s", error, extra={"attempt": state.attempt_number})
         raise error
 
     def retrying(self, again: Callable[[], bool]) -> Retrying:

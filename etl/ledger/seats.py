@@ -10,22 +10,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, column, insert, select, table, text, update
 
 from etl.clock import Clock
 from etl.db import Database, Persistence
-from etl.errors import DatabaseTrouble, LostSeat, SeatTaken, Stopped
+from etl.errors import DatabaseTrouble, LostSeat, Migrated, SeatTaken, Stopped
 from etl.ledger.process import Process, is_dead, this_process
 from etl.ledger.tables import sources, sync_leases
 
 _log = logging.getLogger(__name__)
 _L = sync_leases.c
+_VERSION = table("etl_version", column("version_num"))
 _TICK = timedelta(microseconds=1)
 _LEAVING_S = 2.0
 """So long a seat is tried to be given back; its lease ends by itself."""
@@ -58,7 +59,8 @@ class Writing:
 
 @dataclass
 class Seat:
-    """A held seat. `transaction` is the only way to write; it raises LostSeat when overtaken."""
+    """A held seat. `transaction` is the only way to write; it raises LostSeat when overtaken and
+    Migrated once the tables are no longer those that the process began with."""
 
     database: Database
     source: str
@@ -94,6 +96,7 @@ class Seat:
     def _lock(self, connection: Connection) -> datetime:
         """Locks the source's row, proves the token, renews the lease; returns the last stamp."""
         last = _locked(connection, self.source)
+        _require_same_tables(self.database, connection)
         self._renew(connection, server_now(connection))
         return last
 
@@ -150,15 +153,32 @@ class Seat:
             )
 
 
-def take(database: Database, source: str, name: str, *, lease_s: float, clock: Clock) -> Seat:
+def _nothing(_: Connection) -> None:
+    return
+
+
+def take(  # noqa: PLR0913 - what is done with a seat is done in its first transaction
+    database: Database,
+    source: str,
+    name: str,
+    *,
+    lease_s: float,
+    clock: Clock,
+    before: Callable[[Connection], None] = _nothing,
+    then: Callable[[Connection], None] = _nothing,
+) -> Seat:
     """Takes the seat `name` ("live" or "backfill"); the source must be registered.
 
-    Raises SeatTaken while a living process holds it.
+    In the same transaction `before` looks, under the source's lock, whether to take it at all,
+    and `then` writes what belongs to the taking.
+    Raises SeatTaken while a living process holds it, and what `before` and `then` raise.
     """
     lease = timedelta(seconds=lease_s)
     me = this_process()
     with database.writing() as connection:
         last = _locked(connection, source)
+        _require_same_tables(database, connection)
+        before(connection)
         now = server_now(connection)
         token = _next_token(connection, source, name, now)
         connection.execute(
@@ -169,6 +189,7 @@ def take(database: Database, source: str, name: str, *, lease_s: float, clock: C
         connection.execute(
             update(sources).where(sources.c.source == source).values(last_used_at=now)
         )
+        then(connection)
     seat = Seat(database, source, name, token, lease, clock, last)
     seat.keep()
     return seat
@@ -185,6 +206,17 @@ def _locked(connection: Connection, source: str) -> datetime:
     return last or datetime.fromtimestamp(0, UTC)
 
 
+def _require_same_tables(database: Database, connection: Connection) -> None:
+    if database.revision is None:
+        return
+    found = connection.execute(select(_VERSION.c.version_num)).scalar()
+    if found != database.revision:
+        raise Migrated(
+            f"database {database.name} was migrated from revision {database.revision} to {found} "
+            "while this process ran; start it again, with the release of that revision"
+        )
+
+
 def _next_token(connection: Connection, source: str, name: str, now: datetime) -> int:
     """Raises SeatTaken while a living process holds the seat."""
     row = connection.execute(
@@ -198,7 +230,8 @@ def _next_token(connection: Connection, source: str, name: str, now: datetime) -
     if row.holder is not None and row.expires_at > now and not is_dead(_process(row)):
         raise SeatTaken(
             f"source '{source}': {row.holder} is at work on it (its lease runs until "
-            f"{row.expires_at:%H:%M:%S} UTC); wait for it, or stop it"
+            f"{row.expires_at:%H:%M:%S} UTC); wait for it, or stop it",
+            free_in_s=(row.expires_at - now).total_seconds(),
         )
     return int(row.token) + 1
 

@@ -110,10 +110,10 @@ def require_head(database: Database) -> None:
     ahead or that holds a foreign table of one of our names.
     """
     found = current(database)
-    if found == head():
-        return
     if found is None:
         upgrade(database)
+    if found in (None, head()):
+        database.revision = head()
         return
     _refuse_newer(database, found)
     raise Usage(
