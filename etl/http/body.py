@@ -6,11 +6,9 @@ import zlib
 from collections.abc import Iterator
 from typing import Protocol
 
-from urllib3.response import BaseHTTPResponse
-
 from etl.errors import Malformed, TooLarge, Transient
 
-_PIECE = 1 << 16
+PIECE = 1 << 16
 _UNPACKED_PIECE = 1 << 20
 
 
@@ -20,22 +18,30 @@ class Progress(Protocol):
     def received(self, count: int) -> None: ...
 
 
-def read_body(raw: BaseHTTPResponse, limit: int, progress: Progress) -> bytes:
+class Arriving(Protocol):
+    """A body on its way; `length` packed bytes, None where only its end tells."""
+
+    @property
+    def coding(self) -> str: ...
+    @property
+    def length(self) -> int | None: ...
+    def pieces(self, progress: Progress) -> Iterator[bytes]: ...
+
+
+def read_body(arriving: Arriving, limit: int, progress: Progress) -> bytes:
     """The whole body, unpacked.
 
     Raises TooLarge beyond `limit` unpacked bytes, Malformed for what cannot be unpacked,
     Transient for a packed body that ends early (urllib3 itself notices a short plain one).
     """
-    coding = (raw.headers.get("Content-Encoding") or "identity").strip().lower()
-    if coding in ("identity", ""):
-        length = getattr(raw, "length_remaining", None) or 0
-        if length > limit:
+    pieces = arriving.pieces(progress)
+    if arriving.coding in ("identity", ""):
+        if (arriving.length or 0) > limit:
             raise _too_large(limit)
-        pieces = _pieces(raw, progress)
-    elif coding in ("gzip", "x-gzip", "deflate"):
-        pieces = _unpacked(_pieces(raw, progress))
+    elif arriving.coding in ("gzip", "x-gzip", "deflate"):
+        pieces = _unpacked(pieces)
     else:
-        raise Malformed(f"the body is packed as {coding!r}, which was not asked for")
+        raise Malformed(f"the body is packed as {arriving.coding!r}, which was not asked for")
     kept, size = [], 0
     for piece in pieces:
         size += len(piece)
@@ -43,15 +49,6 @@ def read_body(raw: BaseHTTPResponse, limit: int, progress: Progress) -> bytes:
             raise _too_large(limit)
         kept.append(piece)
     return kept[0] if len(kept) == 1 else b"".join(kept)
-
-
-def _pieces(raw: BaseHTTPResponse, progress: Progress) -> Iterator[bytes]:
-    # read1 hands over what has come; read would wait for a full piece and hide a slow body.
-    while piece := raw.read1(_PIECE, decode_content=False):
-        progress.received(len(piece))
-        yield piece
-        if getattr(raw, "length_remaining", None) == 0:
-            return
 
 
 def _unpacked(packed: Iterator[bytes]) -> Iterator[bytes]:

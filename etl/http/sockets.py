@@ -11,17 +11,20 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from requests import PreparedRequest, Response
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError
 from urllib3.response import BaseHTTPResponse, HTTPResponse
+from urllib3.util import wait_for_read
 
 from etl.http.address import root_of
+from etl.http.exchange import Incoming, body_of, head_of, incoming, receive
 from etl.http.halt import Halt
 
 _TICK_S = 0.1
@@ -161,10 +164,10 @@ class _Dial:
 
 
 class _Cuttable(HTTPConnection):
-    """Tells its cutter of its socket and of every answer it waits for."""
+    """Tells its cutter of its socket and, when urllib3 asks on it, of what it waits for."""
 
     cutter: Cutter
-    _handle: socket.socket | None = None
+    handle: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:
         timeout_s = float(self.timeout or 0)
@@ -172,27 +175,123 @@ class _Cuttable(HTTPConnection):
             sock = self.cutter.dial(super()._new_conn, timeout_s)
         except TimeoutError as error:
             raise ConnectTimeoutError(self, str(error)) from None
-        self._handle = self.cutter.hold(sock)
+        self.handle = self.cutter.hold(sock)
         return sock
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 itself does
-        if self._handle is not None:
-            self.cutter.begin(self._handle, float(self.timeout or 0))
+        if self.handle is not None:
+            self.cutter.begin(self.handle, float(self.timeout or 0))
         return super().getresponse()
 
     def close(self) -> None:
         super().close()
-        if self._handle is not None:
-            self.cutter.drop(self._handle)
-            self._handle = None
+        if self.handle is not None:
+            self.cutter.drop(self.handle)
+            self.handle = None
 
 
 class _CuttableTls(_Cuttable, HTTPSConnection):
     """The same over TLS."""
 
 
+class _Line:
+    """The way to one origin: its pool makes connections, the idle ones wait here."""
+
+    def __init__(self, pool: Any, cutter: Cutter) -> None:
+        self._pool = pool
+        self._cutter = cutter
+        self._idle: deque[_Cuttable] = deque()
+        self._closed = False
+
+    def ask(self, request: PreparedRequest, root: str, timeout_s: float) -> Asked:
+        """Sends `request` and waits for the head of the answer."""
+        head = head_of(request, root)
+        connection = self._connection(timeout_s)
+        asked = Asked(self, connection)
+        try:
+            assert connection.handle is not None  # noqa: S101 - it is connected
+            self._cutter.begin(connection.handle, timeout_s)
+            # Whoever closes early may have answered before.
+            with contextlib.suppress(BrokenPipeError):
+                connection.sock.sendall(head + body_of(request))
+            asked.incoming = receive(connection.sock, request.method or "GET")
+        except BaseException:
+            asked.broken()
+            raise
+        return asked
+
+    def _connection(self, timeout_s: float) -> _Cuttable:
+        """An idle connection that the other side has not closed, or a new one."""
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                break
+            if not wait_for_read(connection.sock, timeout=0.0):
+                return connection
+            connection.close()
+        made: _Cuttable = self._pool._new_conn()
+        made.timeout = timeout_s
+        try:
+            made.connect()
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def keep(self, connection: _Cuttable) -> None:
+        self._idle.append(connection)
+        if self._closed:
+            self.close()
+
+    def close(self) -> None:
+        self._closed = True
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop().close()
+
+
+class Asked:
+    """A question that was sent, and its answer; `done` or `broken` gives the connection back."""
+
+    incoming: Incoming
+
+    def __init__(self, line: _Line, connection: _Cuttable) -> None:
+        self._line = line
+        self._connection = connection
+
+    def done(self) -> None:
+        """The body was read to its end."""
+        if self.incoming.is_over():
+            self._line.keep(self._connection)
+        else:
+            self._connection.close()
+
+    def broken(self) -> None:
+        """Bytes may be left on the connection: nothing else may be read from it."""
+        self._connection.close()
+
+
+class _AskedByProxy(Asked):
+    """The same by urllib3's own means."""
+
+    def __init__(self, raw: BaseHTTPResponse) -> None:
+        self._raw = raw
+        self.incoming = incoming(raw)
+
+    def done(self) -> None:
+        """urllib3 has taken the connection back."""
+
+    def broken(self) -> None:
+        self._raw.close()
+
+
 class Adapter(HTTPAdapter):
-    """The adapter of requests on cuttable connections, with little work for each call."""
+    """The adapter of requests on cuttable connections, with little work for each call.
+
+    It gives what requests gives to a connection (certificates, proxies); asking and reading is
+    done without it (`ask`), by way of a proxy with it.
+    """
 
     def __init__(self, cutter: Cutter, size: int) -> None:
         plain = type("Plain", (_Cuttable,), {"cutter": cutter})
@@ -201,7 +300,9 @@ class Adapter(HTTPAdapter):
             "http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
             "https": type("TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": tls}),
         }
-        self._by_origin: dict[str, Any] = {}
+        self._cutter = cutter
+        self._lock = threading.Lock()
+        self._lines: dict[str, _Line] = {}
         super().__init__(pool_connections=8, pool_maxsize=size)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
@@ -213,37 +314,36 @@ class Adapter(HTTPAdapter):
         manager.pool_classes_by_scheme = self._pools
         return manager
 
-    def get_connection_with_tls_context(
-        self, request: PreparedRequest, verify: bool | str | None, *args: Any, **options: Any
-    ) -> Any:
-        """The pool of an origin, found and given its certificates once, not for every call."""
-        url = request.url or ""
-        root = root_of(url)
-        if root not in self._by_origin:
-            pool: Any = super().get_connection_with_tls_context(request, verify, *args, **options)
-            super().cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
-            self._by_origin[root] = pool
-        return self._by_origin[root]
+    def ask(
+        self,
+        request: PreparedRequest,
+        timeout_s: float,
+        verify: bool | str,
+        proxies: Mapping[str, str],
+    ) -> Asked:
+        """Sends one request and waits for the head of its answer."""
+        if proxies:
+            response = self.send(
+                request, stream=True, timeout=(timeout_s,) * 2, verify=verify, proxies=proxies
+            )
+            return _AskedByProxy(response.raw)
+        root = root_of(request.url or "")
+        line = self._lines.get(root) or self._line(root, request, verify)
+        return line.ask(request, root, timeout_s)
+
+    def _line(self, root: str, request: PreparedRequest, verify: bool | str) -> _Line:
+        with self._lock:
+            if root not in self._lines:
+                pool: Any = self.get_connection_with_tls_context(request, verify)
+                self.cert_verify(pool, root, verify, None)  # type: ignore[no-untyped-call]
+                self._lines[root] = _Line(pool, self._cutter)
+            return self._lines[root]
 
     def close(self) -> None:
-        for pool in self._by_origin.values():
-            pool.close()
+        with self._lock:
+            for line in self._lines.values():
+                line.close()
         super().close()
-
-    def cert_verify(self, *args: Any, **options: Any) -> None:
-        """Done when the pool is found."""
-
-    def build_response(
-        self,
-        req: PreparedRequest,  # noqa: ARG002 - the signature is the adapter's
-        resp: BaseHTTPResponse,
-    ) -> Response:
-        """Status, headers and the raw stream; no cookie jar, no guess at an encoding."""
-        response = Response()
-        response.status_code = resp.status
-        response.headers = resp.headers  # type: ignore[assignment]  # ignores case as well
-        response.raw = resp
-        return response
 
 
 def _shut(handle: socket.socket) -> None:

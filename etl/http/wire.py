@@ -29,7 +29,7 @@ from etl.http.address import origin_of, root_of, shown
 from etl.http.body import read_body
 from etl.http.halt import Halt
 from etl.http.platform import HttpSettings, Reply
-from etl.http.sockets import Adapter, Cutter, Flow
+from etl.http.sockets import Adapter, Asked, Cutter, Flow
 
 for _name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.response"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)  # they log URLs with their queries
@@ -70,17 +70,13 @@ class Wire:
         flow: Flow | None = None
         failure: EtlError
         try:
-            response = self._adapter.send(
-                request,
-                stream=True,
-                timeout=(self._timeout_s, self._timeout_s),
-                verify=self._verify,
-                proxies=self._proxies_for(request.url or ""),
+            asked = self._adapter.ask(
+                request, self._timeout_s, self._verify, self._proxies_for(request.url or "")
             )
             arrived()
             flow = self._cutter.flow()
             flow.head_received()
-            reply = self._read(request, response, flow)
+            reply = self._read(request, asked, flow)
             if not (flow.cut_off or self._halt.is_set()):
                 return reply
             # What was cut may look whole: a head without its end is a head to http.client.
@@ -100,19 +96,16 @@ class Wire:
         self._cutter.close()
         self._adapter.close()
 
-    def _read(
-        self, request: requests.PreparedRequest, response: requests.Response, flow: Flow
-    ) -> Reply:
+    def _read(self, request: requests.PreparedRequest, asked: Asked, flow: Flow) -> Reply:
         whole = False
         try:
-            body = read_body(response.raw, self._max_body, flow)
+            body = read_body(asked.incoming, self._max_body, flow)
             whole = True
         finally:
-            if not whole:
-                response.raw.close()
+            asked.done() if whole else asked.broken()
         return Reply(
-            response.status_code,
-            response.headers,
+            asked.incoming.status,
+            asked.incoming.headers,
             body,
             shown(request.url or ""),
             self._clock.now(),
