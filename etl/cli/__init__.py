@@ -21,6 +21,7 @@ _COMMANDS = {
     "init": "etl.cli.setup",
     "check": "etl.cli.check",
     "sync": "etl.cli.sync",
+    "status": "etl.cli.status",
     "rejects": "etl.cli.rejects",
     "sources": "etl.cli.sources",
     "tables": "etl.cli.query",

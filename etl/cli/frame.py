@@ -85,6 +85,17 @@ class App:
 
         return load(Path(self.config), os.environ)
 
+    @cached_property
+    def outline(self) -> Config:
+        """Names, schedules and where the database is; imports no platform, resolves no secret.
+        The default file need not be there. Raises Usage."""
+        from etl.config import load  # noqa: PLC0415 - not for --help
+
+        if "settings" in self.__dict__:
+            return self.settings
+        required = self.config != DEFAULT_CONFIG
+        return load(Path(self.config), os.environ, required=required, outline=True)
+
     @contextmanager
     def stoppable(self) -> Iterator[threading.Event]:
         """SIGTERM and SIGINT set the event that every wait watches; a second one ends at once."""
@@ -123,10 +134,7 @@ class App:
 
     def address(self) -> tuple[str, str | None]:
         """(URL, schema): option, environment, file, default. A file need not be there."""
-        from etl.config import load  # noqa: PLC0415 - not for --help
-
-        settings = load(Path(self.config), os.environ, required=self.config != DEFAULT_CONFIG)
-        return settings.database_url(self.database), settings.database_schema
+        return self.outline.database_url(self.database), self.outline.database_schema
 
     def exit_code(self, worst: int) -> int:
         """`worst`, or 128 + the signal that stopped the command."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ class Config:
         document.refuse(self.path, reader)
         return value
 
-    @property
+    @cached_property
     def schedules(self) -> tuple[Entry, ...]:
         """The entries, with `all` expanded to the sources that no other entry names."""
         reader = self._reader()

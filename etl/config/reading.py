@@ -6,6 +6,7 @@ a `${…}` is left for later, and everything else is checked.
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -37,6 +38,9 @@ class _Later:
 
 LATER: Final = _Later()
 
+_fields = functools.cache(msgspec.structs.fields)
+"""Evaluates annotations anew each time, which is slow."""
+
 
 def located(node: Map, path: str) -> dict[str, Located]:
     """The keys of a map, each with its path."""
@@ -59,7 +63,7 @@ class Reader:
     def struct(self, kind: type[_S], given: Mapping[str, Located], path: str) -> _S | None:
         """The struct; None when something is wrong (and noted) or waits for the resolver."""
         before = len(self.mistakes)
-        fields = msgspec.structs.fields(kind)
+        fields = _fields(kind)
         self._refuse_unknown([each.encode_name for each in fields], given)
         values: dict[str, Any] = {}
         for each in fields:
@@ -107,7 +111,7 @@ class Reader:
         if isinstance(node, Map):
             made = self.struct(kind, located(node, path), path)
             return LATER if made is None else made
-        keys = ", ".join(each.encode_name for each in msgspec.structs.fields(kind))
+        keys = ", ".join(each.encode_name for each in _fields(kind))
         return self.refuse_shape(found, f"keys of its own ({keys})")
 
     def _list(self, declared: msgspec.structs.FieldInfo, kind: Any, found: Located) -> Any:
