@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -28,11 +29,11 @@ from etl.ledger.tables import sources, status_changes, sync_leases, sync_runs
 LEASE_S = 1.0
 LONG_S = 30.0
 
-_BLOCKED = {
-    "postgresql": "SELECT count(*) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND wait_event_type = 'Lock'",
-    "mariadb": "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
-}
+_BLOCKED = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+_OURS = "SELECT id FROM information_schema.processlist WHERE db = DATABASE()"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,13 +93,19 @@ def until(true: Callable[[], bool], timeout_s: float = 20) -> None:
     give_up_at = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < give_up_at
-        time.sleep(0.15)  # MariaDB tells of locks anew only when nobody asked for 0.1 s
+        time.sleep(0.05)
 
 
 def waiting(database: Database) -> int:
     """How many wait for a lock, where the server tells."""
     with database.reading() as connection:
-        return int(connection.execute(text(_BLOCKED[database.dialect])).scalar_one())
+        if database.dialect == "postgresql":
+            return int(connection.execute(text(_BLOCKED)).scalar_one())
+        # innodb_trx is renewed only when nobody at all has asked for 0.1 s
+        status = connection.execute(text("SHOW ENGINE INNODB STATUS")).one()[2]
+        ours = {str(id_) for id_ in connection.execute(text(_OURS)).scalars()}
+    blocked = [part for part in status.split("---TRANSACTION ") if "LOCK WAIT" in part]
+    return sum(not ours.isdisjoint(re.findall(r"thread id (\d+)", part)) for part in blocked)
 
 
 def taken_in_time(database: Database, lease_s: float) -> seats.Seat:

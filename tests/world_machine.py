@@ -86,6 +86,10 @@ class WorldMachine(RuleBasedStateMachine):
         """Settings that let a session be renewed."""
         return {}
 
+    def something_happens(self) -> None:
+        """An execution begins now, and ends."""
+        raise NotImplementedError
+
     def assert_equal(self) -> None:
         """The tables hold the world."""
         raise NotImplementedError
@@ -115,7 +119,7 @@ class WorldMachine(RuleBasedStateMachine):
             kind, times=times, after=after, when=self._ours, location="http://127.0.0.1:1/"
         )
         if kind == "throttle":
-            fault.retry_after = "2"
+            fault.retry_after, fault.body = "2", "{}"  # a limit named there is kept in real time
         self._faults.append(self.sim.fault(fault))
         self._sync()
 
@@ -134,6 +138,17 @@ class WorldMachine(RuleBasedStateMachine):
         fault = Fault(kind, self.list_path, times=times, after=after, size=size, when=when)
         self._faults.append(self.sim.fault(fault))
         self._sync()
+
+    @rule(after=st.integers(1, 8), kind=st.sampled_from(["status", "reset"]))
+    def outage_in_a_long_walk(self, after: int, kind: Any) -> None:
+        """Much happened, over more than the overlap, and the walk over it breaks off."""
+        for _ in range(3 * self.page_size):
+            self.something_happens()
+            self.clock.advance(OVERLAP_S / 2)
+        fault = Fault(kind, times=1000, after=after, when=self._ours)
+        self._faults.append(self.sim.fault(fault))
+        self._sync()
+        self.end_trouble()
 
     @rule(seconds=WAITS)
     def sync(self, seconds: int) -> None:

@@ -93,6 +93,13 @@ class ExplorerMachine(WorldMachine):
             self._newest = max(self._newest, job.created)
         self.clock.advance(1)
 
+    def something_happens(self) -> None:
+        job = self.world.explorer.create("flow", ("BFS",), self.now)
+        self._newest = max(self._newest, job.created)
+        self.world.explorer.start(job.id)
+        self.clock.advance(1)
+        self.world.explorer.finish(job.id, SUCCESS, samples={"BFS": [["a"]]})
+
     def jobs_in(self, *statuses: int) -> list[Job]:
         return [job for job in self.jobs if job.status in statuses]
 
@@ -223,6 +230,23 @@ class Act2Machine(WorldMachine):
         """Records whose hosts may still answer."""
         return [r for r in self.records if r.end is None or r.end > ago(self.now, SETTLE_S - 60)]
 
+    def something_happens(self) -> None:
+        record = self.world.act2.start(Script(), 1, self.now)
+        self.clock.advance(1)
+        self.world.act2.finish(record.id, "success")
+
+    @precondition(lambda self: self.quirks.act2_shape == "live")
+    @rule(pages=st.integers(1, 5))
+    def record_shows_when_it_is_pages_back(self, pages: int) -> None:
+        """Syncs pass it while it is counted and not listed."""
+        record = self.world.act2.start(Script(), 1, self.now)
+        record.hidden = True
+        for _ in range(pages):
+            for _ in range(self.page_size):
+                self.something_happens()
+            self._sync()
+        record.hidden = False
+
     @rule(
         hosts=st.integers(1, 3),
         late=LATE_S,
@@ -352,6 +376,11 @@ class DataArtsMachine(WorldMachine):
     @property
     def running(self) -> list[Instance]:
         return [one for one in self.instances if one.run_status in ("RUNNING", "SUSPENDING")]
+
+    def something_happens(self) -> None:
+        instance = self.world.dataarts.start("检查", at=self.now)
+        self.clock.advance(1)
+        self.world.dataarts.finish(instance.id, "SUCCESS", "SUCCESS")
 
     @rule(late=LATE_S, many=st.sampled_from([1, 1, 4, 9]))
     def instance_starts(self, late: float, many: int) -> None:
