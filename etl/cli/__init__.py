@@ -21,6 +21,7 @@ _COMMANDS = {
     "init": "etl.cli.setup",
     "check": "etl.cli.check",
     "sync": "etl.cli.sync",
+    "run": "etl.cli.run",
     "status": "etl.cli.status",
     "rejects": "etl.cli.rejects",
     "sources": "etl.cli.sources",
@@ -73,6 +74,14 @@ def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
     envvar="ETL_VERBOSE",
     count=True,
     help="More log lines; twice for every request. [env: ETL_VERBOSE]",
+)
+@click.option(
+    "--log-level",
+    envvar="ETL_LOG_LEVEL",
+    multiple=True,
+    metavar="[MODULE=]LEVEL",
+    help="debug, info, warning or error; of one module with its name before: etl.http=debug. "
+    "Several with commas or again. [env: ETL_LOG_LEVEL]",
 )
 @click.option(
     "--version",

@@ -69,13 +69,14 @@ class App:
     database: str | None
     log_format: str
     verbose: int
+    log_level: tuple[str, ...] = ()
     stop: threading.Event = field(default_factory=threading.Event)
     signal_number: int = 0
 
     def __post_init__(self) -> None:
         from etl.cli.logs import set_up  # noqa: PLC0415 - not for --help
 
-        set_up(self.log_format, self.verbose)
+        set_up(self.log_format, self.verbose, self.log_level)
         _current[:] = [self]
 
     @cached_property

@@ -19,6 +19,12 @@ _OPEN = ("running", "stopped", "crashed")
 """Ways in which a claimed firing is not done; who runs has its seat looked at."""
 
 
+class Missed(NamedTuple):
+    """A firing that is owed; `failed` is the run that tried it."""
+
+    failed: int | None
+
+
 class Latest(NamedTuple):
     """The latest run of a source in one mode."""
 
@@ -49,18 +55,20 @@ def unclaimed(connection: Connection, source: str, mode: str, due: datetime) -> 
     return due if _claim(connection, source, mode, due) is None else None
 
 
-def overdue(connection: Connection, source: str, mode: str, due: datetime) -> bool:
-    """Whether the firing `due`, which is past, was missed: nothing in this mode succeeded since.
+def missed(connection: Connection, source: str, mode: str, due: datetime) -> Missed | None:
+    """Whether the firing `due`, which is past, is still owed: nothing in this mode succeeded since.
 
     A source that was first used after `due` has missed nothing but its first sync.
     """
     if _count(connection, source, mode, _T.started_at >= due, _T.status == "succeeded"):
-        return False
+        return None
     used = select(sources.c.first_used_at).where(sources.c.source == source)
     first: datetime | None = connection.execute(used).scalar()
-    if first is not None and first <= due:
-        return True
-    return mode == "sync" and not _count(connection, source, mode, _T.status == "succeeded")
+    if first is None or first > due:
+        first_sync = mode == "sync" and not _count(connection, source, mode)
+        return Missed(None) if first_sync else None
+    row = _claim(connection, source, mode, due)
+    return Missed(row.run_id if row is not None and row.status == "failed" else None)
 
 
 def latest(connection: Connection, source: str, mode: str) -> Latest | None:
