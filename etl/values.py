@@ -13,7 +13,10 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import Any, TypeVar
+
+import msgspec
 
 from etl.errors import Malformed
 
@@ -53,6 +56,14 @@ def parse(body: bytes) -> Json:
 
     Bytes that are not UTF-8 become U+FFFD. Raises Malformed for anything that is not JSON.
     """
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # A lone surrogate, NaN, a number beyond 64 bits of float, a BOM, bytes that are not UTF-8.
+        return _parse_exactly(body)
+
+
+def _parse_exactly(body: bytes) -> Json:
     text = body.decode("utf-8", "replace").removeprefix("\ufeff")
     try:
         return json.loads(text, parse_float=_float)
@@ -101,10 +112,21 @@ def _storable_float(value: float) -> float | int | str:
 
 def repaired(text: str) -> tuple[str, bool]:
     """`text` as every database can hold it, and whether it had to be changed."""
-    if text.isascii():
-        return (text.replace("\x00", "\u2400"), True) if "\x00" in text else (text, False)
+    if "\x00" not in text and is_clean(text):
+        return text, False
     clean = _SURROGATE.sub("\ufffd", text).replace("\x00", "\u2400")
     return (clean, True) if clean != text else (text, False)
+
+
+def is_clean(text: str) -> bool:
+    """Whether `text` is UTF-8 as it stands: it holds no lone surrogate."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Unreadable(ValueError):
@@ -138,6 +160,8 @@ def instant(value: Json, zone: tzinfo = UTC) -> datetime | None:
 
     Raises Unreadable for anything else.
     """
+    if type(value) is int and SECONDS_BELOW <= value <= _LAST_MS:
+        return _EPOCH + timedelta(0, 0, 0, value)
     if value is None or value in (0, *_ZERO_TIMES):
         return None
     if isinstance(value, bool):
@@ -152,6 +176,7 @@ def instant(value: Json, zone: tzinfo = UTC) -> datetime | None:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MS = 253_402_300_799_999  # the end of the year 9999
 
 
 def _epoch(number: float) -> datetime:
@@ -160,6 +185,7 @@ def _epoch(number: float) -> datetime:
     return _EPOCH + timedelta(milliseconds=number)
 
 
+@lru_cache(maxsize=4096)  # a record, its hosts and its list tell the same times again
 def _written(text: str, zone: tzinfo) -> datetime | None:
     try:
         at = datetime.fromisoformat(text.strip())
@@ -202,6 +228,15 @@ class Fields:
 
     def text(self, *names: str, limit: int | None = None) -> str | None:
         """Text; numbers and booleans become their JSON text; beyond `limit` it is unreadable."""
+        for name in names:
+            if name in self._item:
+                value = self._item[name]
+                if type(value) is not str or limit is not None or "\x00" in value:
+                    break
+                if not is_clean(value):
+                    break
+                self._taken.add(name)
+                return value
         return self._read(names, lambda value: self._text(value, limit))
 
     def whole(self, *names: str, bits: int = 64) -> int | None:
@@ -239,8 +274,8 @@ class Fields:
 
     def extra(self) -> str | None:
         """What no column took, as canonical JSON; None when nothing is left. Call it last."""
-        rest = {name: value for name, value in self._item.items() if name not in self._taken}
-        return canonical(rest) if rest else None
+        left = self._item.keys() - self._taken
+        return canonical({name: self._item[name] for name in left}) if left else None
 
     def _text(self, value: Json, limit: int | None) -> str | None:
         if value is None:

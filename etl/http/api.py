@@ -15,7 +15,8 @@ from etl.http.calling import ATTEMPTS, COMMON_HEADERS, Caller, Question
 from etl.http.halt import Halt
 from etl.http.platform import Answer, HttpSettings, Platform
 from etl.http.pool import Pool
-from etl.http.wire import Wire
+from etl.http.wire import Headers, Wire
+from etl.units import Rate
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,7 +34,7 @@ class Api:
         accounts: Registry,
     ) -> None:
         self._base = base_of(platform.url)
-        self._headers = {**COMMON_HEADERS, **platform.headers}
+        self._headers = Headers({**COMMON_HEADERS, **platform.headers})
         self._halt = Halt(stop, clock)
         self._wire = Wire(self._base, settings, self._halt, clock)
         self._pool = Pool(settings.concurrency, self._halt)
@@ -60,6 +61,16 @@ class Api:
     def bytes_read(self) -> int:
         """Bytes of all bodies that came whole, unpacked."""
         return self._caller.counters.bytes_read
+
+    @property
+    def in_flight(self) -> int:
+        """Calls of the account that are on their way, from all that this process reads with it."""
+        return self._account.in_flight
+
+    @property
+    def rates(self) -> tuple[Rate, ...]:
+        """The limits that hold for the account now; unlimited ones are left out."""
+        return self._account.rates
 
     def get(
         self, path: str, params: Mapping[str, str | int] | None = None, *, attempts: int = ATTEMPTS

@@ -32,7 +32,7 @@ from etl.http.halt import Halt
 from etl.http.judging import describe, excerpt, is_overload, judge_status, named_limit, retry_wish
 from etl.http.platform import Answer, Judge, Reply
 from etl.http.retrying import Patience
-from etl.http.wire import Silence, Wire, prepared
+from etl.http.wire import Headers, Silence, Wire, prepared
 from etl.redact import known, masked
 
 log = logging.getLogger("etl.http")
@@ -54,7 +54,7 @@ class Question:
 
     method: str
     url: str
-    headers: Mapping[str, str]
+    headers: Headers
     body: bytes | None = None
     hops: int = 0
 
@@ -107,7 +107,8 @@ class Caller:
         """See `platform.Login`."""
         body = None if json is None else json_.dumps(json).encode()
         content = {"Content-Type": "application/json"} if body is not None else {}
-        question = Question(method, url, {**COMMON_HEADERS, **content, **(headers or {})}, body)
+        sent = Headers({**COMMON_HEADERS, **content, **(headers or {})})
+        question = Question(method, url, sent, body)
         origin_of(url)
         return self._repeated(question, ATTEMPTS, partial(self._reply, judge), lambda: True)
 
@@ -119,12 +120,17 @@ class Caller:
         again: Callable[[], bool],
     ) -> V:
         patience = Patience(attempts, self._halt)
-        begun = False
+        try:
+            return once(question, patience.silence)
+        except (Transient, Malformed) as error:
+            failed: SourceFailed | None = error
 
         def attempt() -> V:
-            nonlocal begun
-            self.counters.add(retries=int(begun))
-            begun = True
+            nonlocal failed
+            if failed is not None:  # the first attempt, which tenacity is only told of
+                first, failed = failed, None
+                raise first
+            self.counters.add(retries=1)
             return once(question, patience.silence)
 
         return patience.retrying(again)(attempt)
@@ -138,7 +144,8 @@ class Caller:
         while True:
             ticket = self._account.admit(self._gate, self._halt)
             asked_at = self._clock.now()
-            self.counters.add(retries=int(again))
+            if again:
+                self.counters.add(retries=1)
             try:
                 reply = self._send(question, ticket, silence)
                 moved = _moved(question, reply)
@@ -199,7 +206,6 @@ class Caller:
             _remember(question, request, ticket)
         ticket.sent = True
         self.counters.add(requests=1)
-        began = time.monotonic()
         try:
             reply = self._wire.exchange(request, silence, lambda: self._account.arrived(ticket))
         except SourceFailed as error:
@@ -207,7 +213,7 @@ class Caller:
         else:
             self.counters.add(bytes_read=len(reply.body))
             if log.isEnabledFor(logging.DEBUG):
-                took_ms = (time.monotonic() - began) * 1000
+                took_ms = (time.perf_counter() - ticket.began) * 1000
                 size = len(reply.body)
                 log.debug("%s: %d, %d bytes, %.0f ms", question.where, reply.status, size, took_ms)
             return reply
@@ -242,8 +248,7 @@ def _moved(question: Question, reply: Reply) -> Question | None:
 
     Raises Refused for another origin: credentials never leave theirs.
     """
-    location = reply.headers.get("Location")
-    if reply.status not in _REDIRECTS or not location:
+    if reply.status not in _REDIRECTS or not (location := reply.headers.get("Location")):
         return None
     where = f"{question.where}: HTTP {reply.status}"
     here = origin_of(question.url)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import requests
 
+from etl.http.address import shown
 from etl.units import Rate
 from etl.values import Json
 
@@ -21,15 +22,20 @@ def _now() -> datetime:
 class Reply:
     """One HTTP reply, read to its end and unpacked.
 
-    `headers` ignores case; `url` carries no secret; `received_at` is what an HTTP date in
-    Retry-After is measured against when the reply has no Date.
+    `headers` ignores case; `address` is what was asked for, and may hold secrets; `received_at` is
+    what an HTTP date in Retry-After is measured against when the reply has no Date.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    url: str
+    address: str
     received_at: datetime = field(default_factory=_now)
+
+    @property
+    def url(self) -> str:
+        """The address without its secrets."""
+        return shown(self.address)
 
 
 @dataclass(frozen=True, slots=True)

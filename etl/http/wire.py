@@ -6,7 +6,7 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import requests
@@ -107,7 +107,7 @@ class Wire:
             asked.incoming.status,
             asked.incoming.headers,
             body,
-            shown(request.url or ""),
+            request.url or "",
             self._clock.now(),
         )
 
@@ -151,14 +151,23 @@ class Wire:
         return Transient(f"{where}: the connection broke ({names})")
 
 
+class Headers(CaseInsensitiveDict[str]):
+    """Headers whose copy is cheap: every call needs one to put its credentials in."""
+
+    def copy(self) -> Headers:
+        made = Headers.__new__(Headers)
+        made._store = self._store.copy()  # type: ignore[attr-defined]  # of requests
+        return made
+
+
 def prepared(
-    method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    method: str, url: str, headers: Headers, body: bytes | None = None
 ) -> requests.PreparedRequest:
     """A request as it goes on the wire, without the guesses that `requests` makes."""
     request = requests.PreparedRequest()
     request.method = method
     request.url = url
-    request.headers = CaseInsensitiveDict(headers)
+    request.headers = headers.copy()
     request.body = body
     if body is not None:
         request.headers["Content-Length"] = str(len(body))

@@ -5,8 +5,6 @@ A failure may come with HTTP 200. The first three digits of a code are its class
 
 from __future__ import annotations
 
-import msgspec
-
 from etl.errors import (
     BadRequest,
     Gone,
@@ -28,7 +26,7 @@ _NOT_EXPLORER = f"is url: the Explorer's? (its API answers below {PREFIX})"
 def judge(reply: Reply) -> Json:
     """The `data` of a good answer. Raises the error that says what to do about a bad one."""
     try:
-        envelope = _parsed(reply.body)
+        envelope = parse(reply.body)
     except Malformed as error:
         _judge_foreign(reply)
         raise Malformed(f"{reply.url}: {error}; {_NOT_EXPLORER}") from None
@@ -39,14 +37,6 @@ def judge(reply: Reply) -> Json:
     if code != 0:
         raise _failure(reply, code, envelope.get("message"))
     return envelope.get("data")
-
-
-def _parsed(body: bytes) -> Json:
-    """What msgspec refuses (a lone surrogate, NaN, bytes that are not UTF-8) is read exactly."""
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return parse(body)
 
 
 def _code(envelope: Json) -> int | None:
