@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from etl.context import carried
@@ -37,9 +37,54 @@ T = TypeVar("T")
 
 
 class Observer(Protocol):
-    """Is told of each committed batch: what came so far, and the share that is done."""
+    """Is told when a pass begins, and of each committed batch: what came so far, and the share
+    that is done."""
 
     def __call__(self, source: str, tally: Tally, api: Api, share: float | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What one batch brought beside its rows. `rows` is what was written of it."""
+
+    cursor: dict[str, Json] | None
+    records: int
+    unfinished: int
+    """Records that owe something."""
+    rejected: int
+    unlisted: int
+    """Executions that the platform counts and shows nowhere."""
+    doubts: Sequence[Doubt]
+    rows: Tally
+
+
+class Keeper(Protocol):
+    """Keeps how far a walk has come, where it is not the live cursor that tells."""
+
+    def keep(self, writing: Writing, moved: Moved) -> None:
+        """Inside the transaction that writes the batch; again when that is tried again."""
+
+    def kept(self, moved: Moved) -> None:
+        """Once, when it is committed."""
+
+
+class Figures:
+    """What all threads of one pass have written; they take turns at writing."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def turn(self, stop: threading.Event) -> Iterator[None]:
+        """Raises Stopped rather than wait on once the process was told to stop."""
+        while not self._turn.acquire(timeout=_POLL_S):
+            if stop.is_set():
+                raise Stopped("told to stop")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
 
 @dataclass
@@ -56,10 +101,20 @@ class Pass:
     persistence: Persistence
     keeps_cursor: bool = True
     notes_answers: bool = False
-    tally: Tally = field(default_factory=Tally)
+    keeper: Keeper | None = None
+    figures: Figures = field(default_factory=Figures)
     answered: set[str] = field(default_factory=set)
     """Ids of records and debts that the last pages spoke of; cleared by who asks."""
     _batch: _Batch = field(init=False)
+
+    @property
+    def tally(self) -> Tally:
+        """What the pass has written so far."""
+        return self.figures.tally
+
+    def beside(self, keeper: Keeper, observer: Observer) -> Pass:
+        """The same pass for another thread, which reads a part with a position of its own."""
+        return replace(self, keeper=keeper, observer=observer, keeps_cursor=False)
 
     def copy(self, pages: Iterable[Page]) -> None:
         """Writes `pages` as they come. What came before an error is written, then it is raised.
@@ -111,20 +166,24 @@ class Pass:
     def _write(self, share: float | None) -> None:
         """Writes the batch in hand and begins another."""
         if not self._batch.empty:
-            self.tally = self.write(self._write_batch)
+            with self.figures.turn(self.stop):
+                moved, self.figures.tally = self.write(self._write_batch)
+            if self.keeper is not None:
+                self.keeper.kept(moved)
             self.observer(self.seat.source, self.tally, self.api, share)
         self._begin_batch()
 
-    def _write_batch(self, writing: Writing) -> Tally:
+    def _write_batch(self, writing: Writing) -> tuple[Moved, Tally]:
         """All of the batch in one transaction; returns the pass's figures with it."""
         batch, tally = self._batch, Tally()
         tally.merge(self.tally)
         rows = self._write_rows(writing, batch)
         tally.merge(rows)
         self._write_debts(writing, batch, rows.left_out)
-        self._write_position(writing, batch)
+        moved = batch.moved(rows)
+        self._write_position(writing, batch, moved)
         self.run.save(writing.connection, self.api, tally)
-        return tally
+        return moved, tally
 
     def _write_rows(self, writing: Writing, batch: _Batch) -> Tally:
         store = Store(self.source.tables, self.seat.source)
@@ -156,7 +215,7 @@ class Pass:
             well = [record.id for record in records if not record.rejects]
             rejects.resolve(connection, name, self.source.stream, well, now=now)
 
-    def _write_position(self, writing: Writing, batch: _Batch) -> None:
+    def _write_position(self, writing: Writing, batch: _Batch, moved: Moved) -> None:
         connection, name, stream = writing.connection, self.seat.source, self.source.stream
         for doubt in batch.doubts:
             completeness.note_doubt(
@@ -164,6 +223,8 @@ class Pass:
             )
         if batch.cursor is not None and self.keeps_cursor:
             cursors.advance(connection, name, stream, batch.cursor, writing.stamp)
+        if self.keeper is not None:
+            self.keeper.keep(writing, moved)
 
 
 @dataclass
@@ -193,6 +254,18 @@ class _Batch:
             self.cursor = page.cursor
         if page.doubt is not None:
             self.doubts.append(page.doubt)
+
+    def moved(self, rows: Tally) -> Moved:
+        """What it brings beside its rows."""
+        return Moved(
+            cursor=self.cursor,
+            records=len(self.records),
+            unfinished=sum(1 for record in self.records if record.debts),
+            rejected=rows.rejected,
+            unlisted=sum(int(debt.hint.get("missing", 1)) for debt in self.debts),
+            doubts=tuple(self.doubts),
+            rows=rows,
+        )
 
     @property
     def empty(self) -> bool:

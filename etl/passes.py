@@ -28,6 +28,7 @@ from etl.memory import DatabaseMemory
 from etl.redact import masked
 from etl.source import Settings, Source, Span
 from etl.store import Tally
+from etl.units import Rate
 from etl.values import Json
 
 _log = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class Surroundings:
     scheduled_for: datetime | None = None
     all_due: bool = True
     """A sync given by hand takes all unfinished work as due."""
+    slower: Rate | None = None
+    """A rate of this pass alone, within that of its account."""
 
 
 @dataclass
@@ -194,7 +197,7 @@ def _work(  # noqa: PLR0913 - what a pass is made from
         configured.settings,
         stop=around.stop,
         clock=_SeatClock(seat),
-        accounts=budget.accounts(around.database, seat.name),
+        accounts=budget.accounts(around.database, seat.name, around.slower),
     ) as api:
         one = Pass(
             source=configured.source,
@@ -207,6 +210,7 @@ def _work(  # noqa: PLR0913 - what a pass is made from
             persistence=_persistence(configured, around),
         )
         try:
+            around.observer(configured.name, one.tally, api, None)
             work(one, _span(configured, since, around))
         finally:
             outcome.tally = one.tally

@@ -8,7 +8,7 @@ It never sees a session, a retry, a thread or a clock. A fourth platform is one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,6 +29,7 @@ __all__ = [
     "Known",
     "Listed",
     "Memory",
+    "Outlook",
     "Page",
     "Part",
     "Pending",
@@ -162,11 +163,32 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Outlook:
+    """What reading a span would take, as far as a few calls can tell.
+
+    `requests`: calls of one walk over all of it; `each_window`: calls that every further part
+    costs on top when the span is cut. `by_time`: a part of the time can be had without reading
+    the rest. `oldest`: nothing in the span is listed before it, as the platform was asked; None:
+    unknown.
+    """
+
+    executions: int | None
+    requests: float
+    each_window: float
+    by_time: bool = True
+    oldest: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
-    """One line of an inventory: an execution as the platform lists it."""
+    """One line of an inventory: an execution as the platform lists it.
+
+    `hint` is what a debt of it would carry: what `refresh` needs to ask for it.
+    """
 
     id: str
     status: str
+    hint: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 class Scan(Protocol):
@@ -180,11 +202,17 @@ class Refresh(Protocol):
 
 
 class Inventory(Protocol):
-    """A Doubt among the lines says that the listing is not proven: nothing is gone for it."""
+    """Lists what belongs to the span, by the time that the platform lists by; a line may come
+    twice, then the later one counts. A Doubt among the lines says that the listing is not proven:
+    nothing is gone for it."""
 
     def __call__(
         self, api: Api, settings: Any, span: Span
     ) -> Iterator[Sequence[Listed] | Doubt]: ...
+
+
+def _a_page_each_hundred(_: Any, executions: int) -> int:
+    return executions // 100 + 1
 
 
 @dataclass(frozen=True)
@@ -205,8 +233,13 @@ class Source:
     scan: Scan
     refresh: Refresh
     inventory: Inventory
+    inventory_cost: Callable[[Any, int], int] = _a_page_each_hundred
+    """About how many requests an inventory of so many executions takes (settings, number)."""
     remembers: tuple[str, ...] = ()
     """Columns of the execution's row that `Known.values` carries."""
     ping: Callable[[Api, Any], str] | None = None
     """`check`: one cheap call that proves reachability and credentials; says what a first sync
     would cost."""
+    outlook: Callable[[Api, Any, Span], Outlook] | None = None
+    """`backfill`: what a span would cost, and how it may be cut. Without it a span is read as one
+    window, which is right for every platform."""

@@ -21,6 +21,8 @@ _COMMANDS = {
     "init": "etl.cli.setup",
     "check": "etl.cli.check",
     "sync": "etl.cli.sync",
+    "backfill": "etl.cli.backfill",
+    "backfills": "etl.cli.backfill",
     "run": "etl.cli.run",
     "status": "etl.cli.status",
     "rejects": "etl.cli.rejects",

@@ -73,7 +73,7 @@ class Lines(Silent):
 
 
 class Live(Silent):
-    """One row a source: rows, requests, rejects, time."""
+    """One row a source, from the beginning of its pass: rows, requests, rejects, time."""
 
     def __init__(self) -> None:
         from rich.console import Console  # noqa: PLC0415 - only for a terminal
@@ -89,7 +89,9 @@ class Live(Silent):
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=16),
-            TextColumn("{task.fields[rows]:>10,} rows {task.fields[calls]:>7,} requests"),
+            TextColumn(
+                "{task.fields[tally].read:>10,} rows {task.fields[api].requests:>7,} requests"
+            ),
             TextColumn("{task.fields[rejects]}"),
             TimeElapsedColumn(),
             console=Console(stderr=True),
@@ -109,13 +111,13 @@ class Live(Silent):
         with self._lock:
             if source not in self._tasks:
                 self._tasks[source] = self._progress.add_task(
-                    source, total=None, rows=0, calls=0, rejects=""
+                    source, total=None, tally=tally, api=api, rejects=""
                 )
         self._progress.update(
             self._tasks[source],
             total=None if share is None else 1.0,
             completed=0 if share is None else share,
-            rows=tally.read,
-            calls=api.requests,
+            tally=tally,
+            api=api,
             rejects=f"{tally.rejected:,} rejected" if tally.rejected else "",
         )

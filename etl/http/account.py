@@ -77,6 +77,16 @@ class Account:
         self._held_until = -math.inf
         slots.attach(self._wake)
 
+    @property
+    def in_flight(self) -> int:
+        """Calls that are on their way."""
+        return self._in_flight
+
+    @property
+    def rates(self) -> tuple[Rate, ...]:
+        """The limits that hold now."""
+        return self._rates
+
     def join(self, member: Member, credentials: Credentials) -> Gate:
         """A pass begins; credentials that compare equal get the same gate, and so one login."""
         with self._changed:

@@ -56,8 +56,12 @@ class SlidingWindow:
     def rest(self) -> None:
         """Draws nothing ahead."""
 
+    def delay(self, rates: Iterable[Rate]) -> float:
+        """What `reserve` would answer; reserves nothing."""
+        return max((self._delay(rate) for rate in rates), default=0.0)
+
     def reserve(self, rates: Iterable[Rate]) -> float:
-        delay = max((self._delay(rate) for rate in rates), default=0.0)
+        delay = self.delay(rates)
         if delay <= 0:
             self._on_the_way += 1
             return 0.0
@@ -78,6 +82,33 @@ class SlidingWindow:
         if len(self._arrived) < free:
             return 0.0
         return self._arrived[-free] + rate.window_s - self._clock.monotonic()
+
+
+class Slowed:
+    """Slots of an account, of which this process takes no more than `rate` says."""
+
+    def __init__(self, slots: Slots, rate: Rate, clock: Clock) -> None:
+        self._slots = slots
+        self._rate = rate
+        self._own = SlidingWindow(clock)
+
+    def attach(self, wake: Callable[[], None]) -> None:
+        self._slots.attach(wake)
+
+    def reserve(self, rates: Iterable[Rate]) -> float:
+        delay = self._own.delay([self._rate])
+        if delay <= 0:
+            delay = self._slots.reserve(rates)
+        if delay <= 0:
+            self._own.reserve([self._rate])
+        return delay
+
+    def arrived(self) -> None:
+        self._own.arrived()
+        self._slots.arrived()
+
+    def rest(self) -> None:
+        self._slots.rest()
 
 
 class InFlight:

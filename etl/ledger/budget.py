@@ -25,7 +25,7 @@ from etl.db import Database, retriable
 from etl.errors import DatabaseTrouble
 from etl.http import Registry, Slots
 from etl.http.address import Origin
-from etl.http.budget import SlidingWindow
+from etl.http.budget import SlidingWindow, Slowed
 from etl.ledger.insertion import insert_once
 from etl.ledger.process import this_process
 from etl.ledger.seats import server_now
@@ -43,19 +43,21 @@ _AGAIN_S = 0.2
 _REMEMBERED = 4096
 
 
-def accounts(database: Database, seat: str = "live") -> Registry:
+def accounts(database: Database, seat: str = "live", slower: Rate | None = None) -> Registry:
     """The accounts of this process whose budgets are shared through `database`.
 
-    What is asked from the seat `live` comes before what is asked from another.
+    What is asked from the seat `live` comes before what is asked from another. `slower` holds
+    for these accounts alone, within what is shared.
     """
     with _making:
-        return _accounts(database, seat)
+        return _accounts(database, seat, slower)
 
 
 @lru_cache(maxsize=8)
-def _accounts(database: Database, seat: str) -> Registry:
+def _accounts(database: Database, seat: str, slower: Rate | None) -> Registry:
     def slots(origin: Origin, account: str, clock: Clock) -> Slots:
-        return SharedSlots(database, origin, account, clock, live=seat == "live")
+        shared = SharedSlots(database, origin, account, clock, live=seat == "live")
+        return shared if slower is None else Slowed(shared, slower, clock)
 
     return Registry(slots)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, insert
@@ -30,6 +31,61 @@ def note_doubt(  # noqa: PLR0913 - one row of the table needs all of this
             upstream_ids=doubt.upstream_ids,
             verdict="unproven",
             reason=doubt.reason,
+            checked_at=now,
+            run_id=run_id,
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """A walk that read all of [since, until), and wrote what it read.
+
+    `listed`: executions that it brought (None: it was read in parts, nobody counted).
+    `doubt`: why it is not proven to have seen everything.
+    """
+
+    since: datetime | None
+    until: datetime
+    listed: int | None
+    unfinished: int
+    rejected: int
+    unlisted: int
+    """Executions that the platform counts and shows nowhere."""
+    doubt: str | None
+
+
+def note_window(  # noqa: PLR0913 - one row of the table needs all of this
+    connection: Connection,
+    source: str,
+    stream: str,
+    walked: Walked,
+    *,
+    run_id: int,
+    now: datetime,
+) -> None:
+    """What reading a whole window proves: nothing that was listed is missing, unless in
+    quarantine. Digests, and what is no longer listed, are for `verify` to tell."""
+    verdict, reason = "complete", None
+    if walked.doubt is not None:
+        verdict, reason = "unproven", walked.doubt
+    elif walked.unlisted:
+        verdict = "unproven"
+        reason = f"{walked.unlisted} executions are counted but listed nowhere"
+    elif walked.rejected:
+        verdict, reason = "incomplete", f"{walked.rejected} records went to quarantine"
+    connection.execute(
+        insert(completeness).values(
+            source=source,
+            stream=stream,
+            since=walked.since,
+            until=walked.until,
+            upstream_ids=walked.listed,
+            database_unfinished=walked.unfinished,
+            rejected=walked.rejected,
+            unlisted=walked.unlisted,
+            verdict=verdict,
+            reason=reason,
             checked_at=now,
             run_id=run_id,
         )

@@ -30,7 +30,8 @@ def register(  # noqa: PLR0913 - one row of the table needs all of this
     now: datetime,
 ) -> datetime | None:
     """Writes the source down at its first use, and proves at each later one that the name still
-    stands for the same platform. Returns the `since` that was fixed at the first sync.
+    stands for the same platform. Returns from when on it is copied: the `since` that was fixed at
+    the first sync, or what has been pruned since.
 
     Raises Usage when the configuration points a known name elsewhere.
     """
@@ -56,8 +57,21 @@ def register(  # noqa: PLR0913 - one row of the table needs all of this
         held = connection.execute(known).one()
     require_same(name, held.api, json.loads(held.address), api, identity)
     connection.execute(update(sources).where(_T.source == name).values(**changing))
-    fixed: datetime | None = held.since
-    return fixed
+    return max(filter(None, (held.since, held.pruned_before)), default=None)
+
+
+def prove(connection: Connection, name: str, api: str, identity: Mapping[str, str]) -> None:
+    """Raises Usage when the configuration points a known name elsewhere; writes nothing."""
+    held = connection.execute(select(sources).where(_T.source == name)).one_or_none()
+    if held is not None:
+        require_same(name, held.api, json.loads(held.address), api, identity)
+
+
+def pruned_before(connection: Connection, name: str) -> datetime | None:
+    """Executions older than this were pruned, and are not fetched again."""
+    statement = select(_T.pruned_before).where(_T.source == name)
+    moment: datetime | None = connection.execute(statement).scalar_one_or_none()
+    return moment
 
 
 def require_same(

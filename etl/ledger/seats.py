@@ -227,13 +227,25 @@ def _next_token(connection: Connection, source: str, name: str, now: datetime) -
             insert(sync_leases).values(source=source, seat=name, token=0, expires_at=now)
         )
         return 1
-    if row.holder is not None and row.expires_at > now and not is_dead(_process(row)):
+    if _lives(row, now):
         raise SeatTaken(
             f"source '{source}': {row.holder} is at work on it (its lease runs until "
             f"{row.expires_at:%H:%M:%S} UTC); wait for it, or stop it",
             free_in_s=(row.expires_at - now).total_seconds(),
         )
     return int(row.token) + 1
+
+
+def is_held(connection: Connection, source: str, name: str) -> bool:
+    """Whether a living process holds the seat."""
+    row = connection.execute(
+        select(sync_leases).where(_L.source == source, _L.seat == name)
+    ).one_or_none()
+    return row is not None and _lives(row, server_now(connection))
+
+
+def _lives(row: Any, now: datetime) -> bool:
+    return row.holder is not None and row.expires_at > now and not is_dead(_process(row))
 
 
 def _identity(process: Process) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from etl.source import Source
 from etl.sources.act2.access import platform
-from etl.sources.act2.scan import inventory, ping, refresh, scan
+from etl.sources.act2.outlook import outlook
+from etl.sources.act2.scan import inventory, inventory_cost, ping, refresh, scan
 from etl.sources.act2.settings import Act2Settings, identity
 from etl.sources.act2.tables import HOST_RESULTS, JOB_RECORDS
 
@@ -20,6 +21,7 @@ SOURCE = Source(
     scan=scan,
     refresh=refresh,
     inventory=inventory,
+    inventory_cost=inventory_cost,
     remembers=(
         "started_at",
         "finished_at",
@@ -28,4 +30,5 @@ SOURCE = Source(
         "host_result_count",
     ),
     ping=ping,
+    outlook=outlook,
 )

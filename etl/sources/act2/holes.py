@@ -36,10 +36,11 @@ def hole(view: View, order: Order) -> Debt:
 
 
 class Holes:
-    """The holes that are owed already, so that each is told once."""
+    """The holes that are owed already, so that each is told once; `anew`: again, as it is now."""
 
-    def __init__(self, owed: Iterable[Debt]) -> None:
+    def __init__(self, owed: Iterable[Debt], *, anew: bool = False) -> None:
         self._owed = {debt.id: debt for debt in owed}
+        self._anew = anew
 
     def changes(
         self, view: View, order: Order
@@ -52,7 +53,7 @@ class Holes:
                 return (), ()
             del self._owed[seen.id]
             return (), ((HOLE, seen.id),)
-        if held is not None and held.hint == seen.hint:
+        if held is not None and held.hint == seen.hint and not self._anew:
             return (), ()
         self._owed[seen.id] = seen
         return (seen,), ()

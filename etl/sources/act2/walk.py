@@ -66,6 +66,15 @@ class Walk:
             else:
                 step = self._book.open(self._rank)
 
+    def extent(self) -> tuple[int, int, View]:
+        """For an estimate: the ranks from about where the span begins to about where it ends, and
+        the oldest page."""
+        first, last = self._book.survey()
+        begin, end = self._rank_at(self._span.since), self._book.total
+        if self._span.until is not None:
+            end = min(end, self._rank_at(self._span.until) + self._book.size)
+        return begin, max(begin, end), first if self._book.order == "asc" else last
+
     # one step
 
     def _read(self, step: Step) -> Generator[Seen, None, bool]:
@@ -196,7 +205,7 @@ class Walk:
         first, last = book.survey()
         self._windows = []
         self._reached = 0
-        self._begin = self._rank_since()
+        self._begin = self._rank_at(self._span.since)
         self._tail = (last if book.order == "asc" else first).window
         number = book.number_of(self._begin)
         for view in (first, last):
@@ -204,9 +213,9 @@ class Walk:
                 book.shelf = {number: view}
         return book.open(self._begin)
 
-    def _rank_since(self) -> int:
+    def _rank_at(self, since: datetime | None) -> int:
         """The rank of the oldest page that holds a start at or after `since`, by bisection."""
-        since, book = self._span.since, self._book
+        book = self._book
         if since is None or book.pages < 2:
             return 0
         low, high = 0, book.pages - 1

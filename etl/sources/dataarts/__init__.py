@@ -7,8 +7,9 @@ from etl.source import Source
 from etl.sources.dataarts.answers import judge
 from etl.sources.dataarts.asking_again import refresh
 from etl.sources.dataarts.auth import credentials
+from etl.sources.dataarts.outlook import outlook
 from etl.sources.dataarts.pinging import ping
-from etl.sources.dataarts.reading import inventory, scan
+from etl.sources.dataarts.reading import inventory, inventory_cost, scan
 from etl.sources.dataarts.settings import DEFAULT_RATE, DataArtsSettings, account, identity
 from etl.sources.dataarts.tables import QUALITY_INSTANCES
 
@@ -35,5 +36,7 @@ SOURCE = Source(
     scan=scan,
     refresh=refresh,
     inventory=inventory,
+    inventory_cost=inventory_cost,
     ping=ping,
+    outlook=outlook,
 )

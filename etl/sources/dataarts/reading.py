@@ -8,14 +8,16 @@ from datetime import datetime, timedelta
 from etl.http import Api
 from etl.source import Doubt, Listed, Page, Reject, Span
 from etl.sources.dataarts.items import at_ms, ms, record
-from etl.sources.dataarts.listing import Chunk, Lister, Window
+from etl.sources.dataarts.listing import Lister, Window
 from etl.sources.dataarts.settings import DataArtsSettings
+from etl.sources.dataarts.tables import QualityInstance
 from etl.sources.dataarts.through import read_through
 from etl.sources.dataarts.windows import (
     TARGET_PAGES,
     Step,
     WindowIgnored,
     inside,
+    oldest_of,
     read_windows,
 )
 
@@ -24,10 +26,14 @@ POSITION = "started_at"
 
 
 def scan(api: Api, settings: DataArtsSettings, span: Span) -> Iterator[Page]:
-    """Everything that started in the span; from the cursor less the overlap if there is one."""
+    """Everything that started in the span; from the cursor less the overlap if there is one.
+
+    What is read anew goes on from its own position.
+    """
     since = span.since
     if span.position is not None:
-        overlapped = at_ms(int(span.position[POSITION])) - timedelta(seconds=settings.overlap)
+        overlap = timedelta(seconds=0 if span.fresh else settings.overlap)
+        overlapped = at_ms(int(span.position[POSITION])) - overlap
         since = overlapped if since is None else max(since, overlapped)
     for step in read_all(Lister(api, settings), Window(since, span.until), span.now):
         yield _page(step)
@@ -37,10 +43,22 @@ def inventory(
     api: Api, settings: DataArtsSettings, span: Span
 ) -> Iterator[Sequence[Listed] | Doubt]:
     """Ids and statuses of what started in the span, as listed now."""
-    for step in read_all(Lister(api, settings), Window(span.since, span.until), span.now):
+    steps = read_all(Lister(api, settings), Window(span.since, span.until), span.now)
+    for number, step in enumerate(steps):
         if step.doubt is not None:
             yield step.doubt
-        yield [Listed(str(row.instance_id), row.status) for row in step.chunk.rows]
+        yield [_listed(row, number) for row in step.chunk.rows]
+
+
+def inventory_cost(settings: DataArtsSettings, executions: int) -> int:
+    """A page, and one that says that there are no more."""
+    return executions // settings.limit + 1
+
+
+def _listed(row: QualityInstance, page: int) -> Listed:
+    """What stood on one page of the list fits one page when it is asked for again."""
+    hint = {} if row.started_at is None else {POSITION: ms(row.started_at), "page": page}
+    return Listed(str(row.instance_id), row.status, hint)
 
 
 def read_all(lister: Lister, whole: Window, now: datetime) -> Iterator[Step]:
@@ -54,19 +72,12 @@ def read_all(lister: Lister, whole: Window, now: datetime) -> Iterator[Step]:
             yield Step(first.inside(whole), until, progress=1.0)
             return
         if count is not None and count > 2 * TARGET_PAGES * lister.step and lister.honours():
-            oldest = whole.since or _oldest(lister, whole, first)
+            oldest = whole.since or oldest_of(lister, whole, first)
             yield from read_windows(lister, whole, until, oldest, count)
             return
     except WindowIgnored:
         pass
     yield from read_through(lister, whole, until, first)
-
-
-def _oldest(lister: Lister, whole: Window, first: Chunk) -> datetime:
-    """About when the oldest instance started: a guess to size the first window by."""
-    lister.learn_offsets(whole, first, at_end=True)
-    last = lister.beyond(whole, ((first.count or 1) - 1) // lister.step)
-    return min([*first.starts, *last.starts], default=at_ms(0))
 
 
 def _page(step: Step) -> Page:

@@ -16,7 +16,7 @@ from etl.sources.dataarts.walk import Walk
 from etl.sources.dataarts.windows import Step, doubted
 
 Order = Literal["newest first", "oldest first"]
-_WORTH_A_SEARCH = 20
+WORTH_A_SEARCH = 20
 """Pages of a list from which on it pays to look for the place of an `until`."""
 
 
@@ -32,7 +32,7 @@ def order_of(chunk: Chunk) -> Order | None:
 def read_through(lister: Lister, whole: Window, until: datetime, first: Chunk) -> Iterator[Step]:
     """All of `whole`; what is older ends the reading if the list is ordered."""
     order = order_of(first)
-    start = _start(lister, whole, first, order)
+    start = start_of(lister, whole, first, order)
     backward = order == "oldest first"
     with Walk(lister, whole, first, grows=True, backward=backward, start=start) as walk:
         for chunk in walk:
@@ -51,14 +51,14 @@ def _older(chunk: Chunk, since: datetime | None) -> bool:
     return since is not None and bool(starts) and max(starts) < since
 
 
-def _start(lister: Lister, whole: Window, first: Chunk, order: Order | None) -> int | None:
+def start_of(lister: Lister, whole: Window, first: Chunk, order: Order | None) -> int | None:
     """The page from which on the list is old enough for `whole`; None: from its newest end.
 
     A page early, since the list moves meanwhile.
     """
     low, high = 0, ((first.count or 0) - 1) // lister.step
     last = high
-    if whole.until is None or order is None or last < _WORTH_A_SEARCH:
+    if whole.until is None or order is None or last < WORTH_A_SEARCH:
         return None
     lister.learn_offsets(whole, first)
     while low < high:

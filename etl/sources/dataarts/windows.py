@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from etl.http import Api
 from etl.source import Doubt
+from etl.sources.dataarts.items import at_ms
 from etl.sources.dataarts.listing import NOTHING, Chunk, Lister, Window
 from etl.sources.dataarts.walk import Walk
 
@@ -65,6 +66,13 @@ def inside(chunk: Chunk, window: Window) -> Chunk:
     if len(kept.keys) < len(chunk.keys) and any(window.excludes(row) for row in chunk.rows):
         raise WindowIgnored
     return kept
+
+
+def oldest_of(lister: Lister, whole: Window, first: Chunk) -> datetime:
+    """About when the oldest instance started: good enough to size windows by."""
+    lister.learn_offsets(whole, first, at_end=True)
+    last = lister.beyond(whole, ((first.count or 1) - 1) // lister.step)
+    return min([*first.starts, *last.starts], default=at_ms(0))
 
 
 def _cut(

@@ -6,7 +6,8 @@ from etl.http import Platform
 from etl.source import Source
 from etl.sources.explorer.answers import judge
 from etl.sources.explorer.items import REMEMBERED
-from etl.sources.explorer.scan import inventory, ping, refresh, scan
+from etl.sources.explorer.outlook import outlook
+from etl.sources.explorer.scan import inventory, inventory_cost, ping, refresh, scan
 from etl.sources.explorer.session import credentials
 from etl.sources.explorer.settings import ExplorerSettings, account, identity
 from etl.sources.explorer.tables import JOBS, SAMPLE_ROWS, TASKS
@@ -32,6 +33,8 @@ SOURCE = Source(
     scan=scan,
     refresh=refresh,
     inventory=inventory,
+    inventory_cost=inventory_cost,
     remembers=REMEMBERED,
     ping=ping,
+    outlook=outlook,
 )
