@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from etl.db import Database
 
 _log = logging.getLogger("etl.daemon")
+_TURN_S = 0.5
+"""A signal or a further try that a pass has asked for is noticed after so long at the latest."""
 _LOOK_AT_FILE_S = 2.0
 _LONGEST_WAIT_S = 30.0
 
@@ -138,7 +140,9 @@ def _serve(
     around = Surroundings(database, stop, lambda *_: None)
     page = _Page(wanted.listen, database, state) if wanted.listen else _Nothing()
     daemon = Daemon(lambda: load(Path(app.config), os.environ), around, state, page.observe)
-    with page.show(daemon), _hangups(daemon):
+    with page.show(daemon) as address, _hangups(daemon):
+        if address is not None:
+            _log.info("listening on %s, port %d", *address)
         daemon.start()
         systemd.ready()
         _turn(daemon, stop, systemd, Path(app.config) if wanted.reload_on_change else None)
@@ -168,7 +172,7 @@ def _turn(daemon: Daemon, stop: threading.Event, systemd: Systemd, file: Path | 
             if watched.changed():
                 daemon.reload_asked.set()
         wait_s = daemon.turn()
-        clock.wait(stop, min(wait_s, systemd.watchdog_s or wait_s))
+        clock.wait(stop, _TURN_S if wait_s is None else min(wait_s, _TURN_S))
 
 
 @contextmanager
@@ -190,7 +194,7 @@ class _Nothing:
     def observe(self, *_: object) -> None:
         return
 
-    def show(self, _: Daemon) -> AbstractContextManager[object]:
+    def show(self, _: Daemon) -> AbstractContextManager[tuple[str, int] | None]:
         return nullcontext()
 
 
@@ -206,10 +210,9 @@ class _Page:
     def observe(self, *told: Any) -> None:
         self._metrics.observe(*told)
 
-    def show(self, daemon: Daemon) -> AbstractContextManager[object]:
+    def show(self, daemon: Daemon) -> AbstractContextManager[tuple[str, int] | None]:
         from etl import web  # noqa: PLC0415 - only with --listen
 
-        shown: AbstractContextManager[object] = web.serve(
+        return web.serve(
             self._listen, self._database, lambda: daemon.config, self._state, self._metrics
         )
-        return shown

@@ -100,9 +100,13 @@ class Lanes:
                     lane.start()
         lane.offer(firing)
 
+    def all(self) -> list[Lane]:
+        with self._lock:
+            return list(self._lanes.values())
+
     def run_all(self) -> None:
         """Performs what waits in all lanes, one after the other, until nothing waits."""
-        while busy := [lane for lane in self._lanes.values() if lane.waits]:
+        while busy := [lane for lane in self.all() if lane.waits]:
             for lane in busy:
                 lane.run_all()
 

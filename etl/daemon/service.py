@@ -22,9 +22,9 @@ from etl.passes import Surroundings
 
 _log = logging.getLogger("etl.daemon")
 
-TURN_S = 1.0
 LEAVING_S = 8.0
-_LOOK_AT_TABLES = timedelta(seconds=30)
+_LOOK_AT_TABLES = timedelta(minutes=1)
+_CATCH_UP_AGAIN = timedelta(seconds=15)
 _SET_BACK_S = 60.0
 _CATCH_UP = Task(LEDGER, "catch up")
 _KEEP = Task(LEDGER, "keep the ledger small")
@@ -75,14 +75,13 @@ class Daemon:
         _log.info("started: %d sources, %d schedules", len(self.config.source_names),
                   len(self.config.schedules))  # fmt: skip
 
-    def turn(self) -> float:
-        """Fires what is due; returns the seconds until it should be called again."""
+    def turn(self) -> float | None:
+        """Fires what is due; returns the seconds until something is, None: nothing will be."""
         if self.reload_asked.is_set():
             self.reload_asked.clear()
             self.reload()
         self._look_at_clock()
-        wait_s = self.scheduler.fire()
-        return TURN_S if wait_s is None else min(wait_s, TURN_S)
+        return self.scheduler.fire()
 
     def reload(self) -> None:
         """Takes the configuration as it is now; a broken one is refused and the old goes on."""
@@ -126,7 +125,7 @@ class Daemon:
         except (DatabaseTrouble, Usage) as error:
             _log.warning("could not %s: %s", firing.task, error)
             if firing.task == _CATCH_UP:
-                self.scheduler.again(firing, self._around.clock.now() + _LOOK_AT_TABLES)
+                self.scheduler.again(firing, self._around.clock.now() + _CATCH_UP_AGAIN)
         except Exception:  # noqa: BLE001 - a mistake here must not end the lane
             _log.exception("could not %s: a mistake in etl", firing.task)
 

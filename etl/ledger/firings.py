@@ -62,13 +62,15 @@ def missed(connection: Connection, source: str, mode: str, due: datetime) -> Mis
     """
     if _count(connection, source, mode, _T.started_at >= due, _T.status == "succeeded"):
         return None
+    row = _claim(connection, source, mode, due)
+    if row is not None:
+        return Missed(row.run_id if row.status == "failed" else None)
     used = select(sources.c.first_used_at).where(sources.c.source == source)
     first: datetime | None = connection.execute(used).scalar()
-    if first is None or first > due:
-        first_sync = mode == "sync" and not _count(connection, source, mode)
-        return Missed(None) if first_sync else None
-    row = _claim(connection, source, mode, due)
-    return Missed(row.run_id if row is not None and row.status == "failed" else None)
+    if first is not None and first <= due:
+        return Missed(None)
+    never = mode == "sync" and not _count(connection, source, mode, _T.status == "succeeded")
+    return Missed(None) if never else None
 
 
 def latest(connection: Connection, source: str, mode: str) -> Latest | None:
