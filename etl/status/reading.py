@@ -45,8 +45,8 @@ _B = tables.backfills.c
 _W = tables.backfill_windows.c
 _C = tables.completeness.c
 
-_RUN = [_R[name] for name in Run.__struct_fields__]
-_CHECK = [_C[name] for name in Check.__struct_fields__]
+RUN = [_R[name] for name in Run.__struct_fields__]
+CHECK = [_C[name] for name in Check.__struct_fields__]
 
 T = TypeVar("T")
 BySource = dict[str, list[T]]
@@ -129,21 +129,6 @@ def _of_ledger(
     )
 
 
-def read_run(connection: Connection, run_id: int) -> Run | None:
-    """One run; None when the ledger has none of that number (any more)."""
-    found = connection.execute(select(*_RUN).where(_R.run_id == run_id)).one_or_none()
-    return None if found is None else _run(found)
-
-
-def neighbours(connection: Connection, run: Run) -> tuple[int | None, int | None]:
-    """The runs of the same source before and after."""
-    mine = _R.source == run.source
-    before = select(func.max(_R.run_id)).where(mine, _R.run_id < run.run_id)
-    after = select(func.min(_R.run_id)).where(mine, _R.run_id > run.run_id)
-    row = connection.execute(select(before.scalar_subquery(), after.scalar_subquery())).one()
-    return row[0], row[1]
-
-
 def _wanted(due: Sequence[Expected] | None, held: dict[str, Any]) -> list[Expected]:
     wanted = list(due or ())
     known = {each.source for each in wanted}
@@ -195,11 +180,12 @@ def _runs_by_id(connection: Connection, held: Iterable[Any]) -> dict[int | None,
     }
     if not ids:
         return {}
-    found = connection.execute(select(*_RUN).where(_R.run_id.in_(ids)))
-    return {row.run_id: _run(row) for row in found}
+    found = connection.execute(select(*RUN).where(_R.run_id.in_(ids)))
+    return {row.run_id: run_of(row) for row in found}
 
 
-def _run(row: Any) -> Run:
+def run_of(row: Any) -> Run:
+    """A row of `RUN`."""
     values = row._asdict()
     if values["error"] is not None:
         values["error"] = masked(values["error"])
@@ -224,9 +210,9 @@ def _latest_runs(
     order = (_R.started_at.desc(), _R.run_id.desc())
     return {
         name: [
-            _run(row)
+            run_of(row)
             for row in connection.execute(
-                select(*_RUN).where(_R.source == name).order_by(*order).limit(count)
+                select(*RUN).where(_R.source == name).order_by(*order).limit(count)
             )
         ]
         for name in names
@@ -319,7 +305,7 @@ def _checks(connection: Connection, names: Sequence[str], recent: datetime) -> B
     pass could not prove without naming a range is told for a week."""
     bounded = and_(_C.since.is_not(None), _C.until.is_not(None))
     statement = (
-        select(*_CHECK)
+        select(*CHECK)
         .where(_C.source.in_(names), or_(bounded, _C.checked_at >= recent))
         .order_by(_C.check_id.desc())
         .limit(_MOST_CHECKS)
