@@ -187,11 +187,18 @@ class DataTable:
     """The kind in status_changes and unfinished; empty for a table without a status."""
     counted_in: str = ""
     """The parent's column that holds the number of rows stored here."""
+    expected_in: str = ""
+    """The parent's column that tells how many rows there are to be here, fewer is a hole."""
     described_by: tuple[str, ...] = ()
     """The parent's columns that describe a group: its row count and its digest. The group is
     written as a set: only when the digest moved, and smaller only when the parent ran anew."""
     fields: tuple[str, ...] = field(default=())
     """The row's fields, in the order of its tuples."""
+
+    @property
+    def listed_by(self) -> str:
+        """Of a table of executions: the column with the time that the platform lists by."""
+        return "created_at" if "created_at" in self.fields else "started_at"
 
 
 def data_table(  # noqa: PLR0913 - a declaration: every argument is one line of the contract
@@ -205,6 +212,7 @@ def data_table(  # noqa: PLR0913 - a declaration: every argument is one line of 
     group: tuple[str, ...] = (),
     part: tuple[str, ...] = (),
     counted_in: str = "",
+    expected_in: str = "",
     described_by: tuple[str, ...] = (),
     lean: bool = False,
     gone: bool = False,
@@ -250,6 +258,7 @@ def data_table(  # noqa: PLR0913 - a declaration: every argument is one line of 
         part=part,
         kind=kind,
         counted_in=counted_in,
+        expected_in=expected_in or counted_in or next(iter(described_by), ""),
         described_by=described_by,
         fields=tuple(specs),
     )

@@ -88,6 +88,7 @@ class Record:
     `asked_at` is when the answer it was made from was asked for: what was learnt later stays.
     `debts` replaces all debts of `id` of the kinds this source uses for a record: an empty
     tuple says that nothing about it is open any more.
+    `size` is about how many bytes of text it holds, where that may be many.
     """
 
     id: str
@@ -95,6 +96,7 @@ class Record:
     parts: list[Part]
     debts: tuple[Debt, ...] = ()
     rejects: tuple[Reject, ...] = ()
+    size: int = 0
 
 
 class Pending(Protocol):

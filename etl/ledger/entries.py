@@ -43,3 +43,5 @@ class Doubt:
     until: datetime | None = None
     upstream_total: int | None = None
     upstream_ids: int | None = None
+    unlisted: int = 0
+    """Counted by the platform, listed nowhere."""

@@ -41,6 +41,14 @@ _IN_A_ROW = 8
 """So many records in a row that cannot be read are no longer the fault of one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is said of one record's status. `failed`: not by the platform, whose detail failed."""
+
+    word: str
+    failed: bool = False
+
+
 class Unusable(Malformed):
     """A detail came that is no detail of the record; `payload` is what came, cleaned."""
 
@@ -136,14 +144,24 @@ class Reader:
         asked_at = min(detail.asked_at, hosts.asked_at)
         return self._record(done, hosts, asked_at, self._debts(done, hosts, done_seen_at))
 
-    def status(self, record_id: str) -> str:
+    def status(self, record_id: str) -> Status:
         """The status that the detail tells; where there is no detail, what the database holds."""
+        failed = True
         try:
             detail = self._api.get(DETAIL, {"id": record_id})
-            return execution(shapes.record(detail.content, record_id), self._zone).row.status
-        except (Gone, BadKey, RecursionError):
-            known = self._span.memory.known([record_id]).get(record_id)
-            return "unknown" if known is None else known.status
+            row = execution(shapes.record(detail.content, record_id), self._zone).row
+        except Gone:
+            failed = False
+        except (BadKey, RecursionError):
+            pass
+        except OF_ONE as error:
+            self.patience.failed(error)
+            self.patience.check()
+        else:
+            self.patience.worked()
+            return Status(row.status)
+        known = self._span.memory.known([record_id]).get(record_id)
+        return Status("unknown" if known is None else known.status, failed)
 
     def _record(
         self,
@@ -158,7 +176,8 @@ class Reader:
         parts = [Part(JOB_RECORDS, (row,), owns)]
         if rows:
             parts.append(Part(HOST_RESULTS, rows, None, not _short(done, len(rows))))
-        return Record(row.record_id, asked_at, parts, debts, (*hosts.rejects, *rejects))
+        size = sum(len(host.stdout or "") + len(host.stderr or "") for host in rows)
+        return Record(row.record_id, asked_at, parts, debts, (*hosts.rejects, *rejects), size)
 
     # host rows
 

@@ -18,6 +18,7 @@ from etl.sources.act2.reading import (
     RECORD,
     SETTLE,
     Reader,
+    Status,
     Unusable,
     spared,
 )
@@ -32,7 +33,7 @@ def scan(api: Api, settings: Act2Settings, span: Span) -> Iterator[Page]:
     book = _book(api, settings)
     walk = Walk(book, span)
     desk = _Desk(api, Reader(api, settings, span), span)
-    holes = Holes(span.memory.open_debts(HOLE))
+    holes = Holes(span.memory.open_debts(HOLE), anew=span.fresh)
     told = span.position
     for seen in walk.views():
         page = desk.page(seen.view)
@@ -67,20 +68,32 @@ def inventory(api: Api, settings: Act2Settings, span: Span) -> Iterator[Sequence
     """Ids and statuses. There is no cheap list of statuses: a page, then a detail a record.
 
     A record may come twice when the list moved meanwhile. What is counted but listed nowhere is a
-    doubt, as is a list that cannot be proven.
+    doubt, as are details that cannot be read and a list that cannot be proven.
     """
-    walk, status = Walk(_book(api, settings), span), partial(_status, Reader(api, settings, span))
-    listed = missing = 0
+    walk, reader = Walk(_book(api, settings), span), Reader(api, settings, span)
+    listed, missing, failed = 0, {}, 0
     for seen in walk.views():
         entries = [e for e in seen.view.entries.values() if _within(e.started, span)]
-        futures = api.map(status, entries)
-        yield [Listed(e.id, f.result()) for e, f in zip(entries, futures, strict=True)]
-        listed, missing = listed + len(entries), missing + seen.view.missing
+        futures = api.map(partial(_status, reader), entries)
+        statuses = [future.result() for future in futures]
+        yield [Listed(e.id, s.word) for e, s in zip(entries, statuses, strict=True)]
+        listed, failed = listed + len(entries), failed + sum(s.failed for s in statuses)
+        missing[seen.view.lo] = seen.view.missing
     if walk.doubt is not None:
         yield walk.doubt
-    elif missing:
-        reason = f"{missing} records are counted but listed nowhere"
-        yield Doubt(reason, span.since, span.until, listed + missing, listed)
+    if failed:
+        yield Doubt(f"the details of {failed} records cannot be read", span.since, span.until)
+    unlisted = sum(missing.values())
+    if unlisted:
+        reason = f"{unlisted} records are counted but listed nowhere"
+        total = listed + unlisted
+        yield Doubt(reason, span.since, span.until, total, listed, unlisted)
+
+
+def inventory_cost(settings: Act2Settings, executions: int) -> int:
+    """A detail a record, its pages, and a few to find the first one."""
+    pages = executions // settings.records_a_page + 1
+    return executions + pages + 2 + pages.bit_length()
 
 
 def ping(api: Api, settings: Act2Settings) -> str:
@@ -177,9 +190,9 @@ def _look_into(debt: Debt, book: Book, desk: _Desk) -> Iterator[Page]:
         yield Page(debts=(debt,))
 
 
-def _status(reader: Reader, entry: Entry) -> str:
+def _status(reader: Reader, entry: Entry) -> Status:
     """The status that a page tells, or the detail's, or what the database holds."""
     if isinstance(entry.execute_status, str):
-        result = entry.result_status
-        return record_status(entry.execute_status, result if isinstance(result, str) else None)
+        result = entry.result_status if isinstance(entry.result_status, str) else None
+        return Status(record_status(entry.execute_status, result))
     return reader.status(entry.id)

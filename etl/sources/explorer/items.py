@@ -133,6 +133,8 @@ class Sample:
     digest: str
     repaired: bool
     rejects: Sequence[Reject]
+    size: int
+    """Characters of the set as JSON."""
 
 
 def sample(task: Task, items: Sequence[Json]) -> Sample:
@@ -156,7 +158,7 @@ def _plain_sample(task: Task, items: Sequence[Json]) -> Sample | None:
     columns = [*zip(*items, strict=True), repeat(None)][:3]
     rows = list(zip(repeat(task.job_id), repeat(task.task_id), count(1), *columns, repeat(None)))
     plain = json.dumps(items, ensure_ascii=False, separators=(",", ":"))  # as `canonical` has it
-    return Sample(rows, hashlib.sha256(plain.encode()).hexdigest(), False, ())
+    return Sample(rows, hashlib.sha256(plain.encode()).hexdigest(), False, (), len(plain))
 
 
 def _any_sample(task: Task, items: Sequence[Json]) -> Sample:
@@ -172,8 +174,9 @@ def _any_sample(task: Task, items: Sequence[Json]) -> Sample:
         )
         more = canonical(item[3:]) if len(item) > 3 else None
         rows.append(SampleRow(task.job_id, task.task_id, place, first, second, third, more))
-    digest = hashlib.sha256(canonical(list(items)).encode()).hexdigest()
-    return Sample(rows, digest, any_repaired, rejects)
+    text = canonical(list(items))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Sample(rows, digest, any_repaired, rejects, len(text))
 
 
 def _cell(value: Json) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 
 from etl.errors import (
@@ -25,7 +26,7 @@ from etl.source import Debt, Part, Record, Reject
 from etl.sources.explorer import items
 from etl.sources.explorer.items import Entry
 from etl.sources.explorer.settings import PREFIX, ExplorerSettings
-from etl.sources.explorer.tables import JOBS, SAMPLE_ROWS, TASKS, Job, SampleRow, Task
+from etl.sources.explorer.tables import JOBS, SAMPLE_ROWS, TASKS, Job, Task
 from etl.values import FINAL, BadKey, Json, instant
 
 NO_DETAIL = "no detail"
@@ -135,8 +136,9 @@ class Reader:
         listed = wanted.listed.item if wanted.listed else wanted.hint.get("listed", {})
         told = detail.get("tasks")
         named = told if isinstance(told, list) else []
-        row = items.job({**listed, **detail}, len(named))
+        row = items.job({**listed, **detail})
         tasks = _Tasks(wanted.id, row.job_id, named)
+        row = row._replace(task_count=len(tasks.rows) + len(tasks.rejects))
         samples = _Samples(wanted.hint.get("samples") or {})
         for task in tasks.rows:
             samples.take(task, self._sample)
@@ -154,6 +156,7 @@ class Reader:
             parts=[Part(JOBS, [row], owns), *samples.parts(complete)],
             debts=tuple(self._owed(wanted, row, tasks.rows, samples, hint)),
             rejects=(*tasks.rejects, *samples.rejects),
+            size=samples.size,
         )
 
     def _owed(
@@ -222,8 +225,10 @@ class _Samples:
         self.owed: list[str] = []
         """Names of tasks whose sample is to be asked for again."""
         self.rejects: list[Reject] = []
+        self.size = 0
+        """Characters of all samples."""
         self._tasks: dict[tuple[str, ...] | None, list[Task]] = {}
-        self._rows: list[SampleRow] = []
+        self._rows: list[tuple[Any, ...]] = []
 
     def take(self, task: Task, ask: Callable[[Task], Sequence[Json]]) -> None:
         """Samples a task that succeeded, unless this run of it is sampled or has failed enough."""
@@ -257,6 +262,7 @@ class _Samples:
 
     def _sampled(self, task: Task, found: items.Sample) -> None:
         self.rejects += found.rejects
+        self.size += found.size
         self._rows += found.rows
         described = task._replace(
             sample_row_count=len(found.rows),

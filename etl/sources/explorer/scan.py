@@ -71,9 +71,18 @@ def inventory(
     """Ids and statuses of what was created in the span, as listed now."""
     interval = Interval(span.since, span.until)
     for batch in walk(JobList(api, settings.jobs_a_page), interval):
-        yield [Listed(entry.key, entry.job.status) for entry in batch.jobs if entry.job]
+        yield [
+            Listed(entry.key, entry.job.status, {"listed": entry.item})
+            for entry in batch.jobs
+            if entry.job
+        ]
         if batch.doubt is not None:
             yield batch.doubt
+
+
+def inventory_cost(settings: ExplorerSettings, executions: int) -> int:
+    """A page, and one that says that there are no more."""
+    return executions // settings.jobs_a_page + 1
 
 
 def ping(api: Api, settings: ExplorerSettings) -> str:

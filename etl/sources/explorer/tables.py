@@ -101,6 +101,7 @@ TASKS = data_table(
     parent=JOBS,
     replace="named",
     part=("task_id",),
+    expected_in="task_count",
     gone=True,
     indexes=(("status", "finished_at"), ("source", "changed_at")),
 )
