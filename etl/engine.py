@@ -28,7 +28,9 @@ from etl.source import Debt, Doubt, Page, Pending, Record, Reject, Source
 from etl.store import Store, Tally, last_changes
 from etl.values import Json
 
-BATCH_ROWS = 2000
+BATCH_ROWS = 10_000
+BATCH_SIZE = 8 * 2**20
+"""Rows, and characters of long texts, after which a batch is written."""
 BATCH_S = 2.0
 _PAGES_AHEAD = 2
 _POLL_S = 0.2
@@ -160,7 +162,8 @@ class Pass:
 
     def _write_if_due(self, share: float | None) -> None:
         waited_s = self.seat.clock.monotonic() - self._batch.began
-        if self._batch.rows >= BATCH_ROWS or waited_s >= BATCH_S:
+        batch = self._batch
+        if batch.rows >= BATCH_ROWS or batch.size >= BATCH_SIZE or waited_s >= BATCH_S:
             self._write(share)
 
     def _write(self, share: float | None) -> None:
@@ -239,10 +242,13 @@ class _Batch:
     doubts: list[Doubt] = field(default_factory=list)
     cursor: dict[str, Json] | None = None
     rows: int = 0
+    size: int = 0
 
     def add(self, record: Record) -> None:
         self.records.append(record)
-        self.rows += sum(len(part.rows) for part in record.parts)
+        self.size += record.size
+        for part in record.parts:
+            self.rows += len(part.rows)
 
     def finish(self, page: Page) -> None:
         """Takes what belongs to the page as a whole, once all its records are here."""

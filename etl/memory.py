@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import select
 
 from etl.db import Database, Persistence
+from etl.db.among import among
 from etl.ledger import debts
 from etl.source import Debt, Known, Source
 
@@ -44,12 +45,13 @@ class DatabaseMemory:
                 chunk = ids[start : start + _CHUNK]
                 unpaid = debts.open_ids(connection, self._name, chunk)
                 keys = [int(i) for i in chunk if _is_number(i)] if self._numeric else chunk
-                statement = select(self._first, columns.status, *wanted).where(
-                    columns.source == self._name, self._first.in_(keys)
-                )
-                for id_, status, *values in connection.execute(statement):
-                    named = dict(zip(self._source.remembers, values, strict=True))
-                    found[str(id_)] = Known(status, named, str(id_) in unpaid)
+                for one_of_them in among(connection, self._first, keys):
+                    statement = select(self._first, columns.status, *wanted).where(
+                        columns.source == self._name, one_of_them
+                    )
+                    for id_, status, *values in connection.execute(statement):
+                        named = dict(zip(self._source.remembers, values, strict=True))
+                        found[str(id_)] = Known(status, named, str(id_) in unpaid)
         return found
 
     def _open_debts(self, kind: str) -> Sequence[Debt]:

@@ -6,26 +6,34 @@ change once; a row that the platform lists again loses its `upstream_gone_at`, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from etl.schema import DataTable, Instant
 
-_CHUNK = 1000
+_CHUNK = 10_000
+_WORTH_A_COPY = 50
+"""With fewer rows the round trips of a COPY cost more than it saves."""
+
+Row = tuple[Any, ...]
+Owns = tuple[str, ...] | None
 
 
 def upsert(  # noqa: PLR0913 - where, what, which columns, and the two stamps
     connection: Connection,
     table: DataTable,
-    rows: Sequence[tuple[Any, ...]],
+    rows: Sequence[Row],
     *,
     source: str,
     stamp: datetime,
-    owns: tuple[str, ...] | None = None,
+    owns: Owns = None,
 ) -> None:
     """Writes `rows` (tuples in the order of `table.fields`).
 
@@ -35,34 +43,116 @@ def upsert(  # noqa: PLR0913 - where, what, which columns, and the two stamps
     if not rows:
         return
     dialect = connection.dialect.name
+    prepared = _prepared(dialect, table, rows, source, stamp)
+    if dialect == "postgresql" and len(rows) >= _WORTH_A_COPY and _may_copy(connection):
+        _merge_copied(connection, table, owns, prepared)
+        return
     statement = _statement(dialect, table, owns)
-    adapt = _adapters(dialect, table)
-    at = _moment(dialect)(stamp)
-    tail = () if table.lean else (at, at)
-    if adapt:
-        prepared = [(source, *_adapted(row, adapt), *tail) for row in rows]
-    else:
-        prepared = [(source, *row, *tail) for row in rows]
     for start in range(0, len(prepared), _CHUNK):
         connection.exec_driver_sql(statement, prepared[start : start + _CHUNK])
 
 
-@lru_cache(maxsize=256)
-def _statement(dialect: str, table: DataTable, owns: tuple[str, ...] | None) -> str:
-    key = ("source", *table.key)
-    columns = ("source", *table.fields)
+def _prepared(
+    dialect: str, table: DataTable, rows: Sequence[Row], source: str, stamp: datetime
+) -> list[Row]:
+    """The rows with all their columns, as the driver takes them; made column by column."""
+    adapt = _moment(dialect)
+    columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
+    if adapt is not None:
+        for place in _moments(table):
+            columns[place] = [None if at is None else adapt(at) for at in columns[place]]
     if not table.lean:
-        columns += ("first_synced_at", "changed_at")
+        at = stamp if adapt is None else adapt(stamp)
+        columns += [repeat(at), repeat(at)]
+    return list(zip(repeat(source), *columns))
+
+
+# PostgreSQL: COPY into a table of the session, then one merge
+
+
+def _may_copy(connection: Connection) -> bool:
+    """Whether this user may make a table of the session; asked once for each engine."""
+    engine = connection.engine
+    if engine not in _ALLOWED:
+        asked = "SELECT has_database_privilege(current_database(), 'TEMP')"
+        _ALLOWED[engine] = bool(connection.exec_driver_sql(asked).scalar_one())
+    return _ALLOWED[engine]
+
+
+_ALLOWED: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
+
+
+def _merge_copied(
+    connection: Connection, table: DataTable, owns: Owns, prepared: Sequence[Row]
+) -> None:
+    """One merge cannot hit a row twice: of rows with the same key the last one counts."""
+    width = 1 + len(table.key)
+    latest = {row[:width]: row for row in prepared}
+    staged, names = f"etl_new_{table.name}", ", ".join(_columns(table))
+    select = f"SELECT {names} FROM "  # noqa: S608 - our own names, here and below
+    connection.exec_driver_sql(
+        f"CREATE TEMP TABLE IF NOT EXISTS {staged} ON COMMIT DELETE ROWS "
+        f"AS {select} {table.name} WITH NO DATA"
+    )
+    connection.exec_driver_sql(f"DELETE FROM {staged}")  # noqa: S608
+    _copy(connection, f"COPY {staged} ({names}) FROM STDIN", latest.values())
+    merge = _merge("postgresql", table, owns)
+    connection.exec_driver_sql(f"{_insert(table)} {select} {staged} {merge}")
+
+
+def _copy(connection: Connection, statement: str, rows: Iterable[Row]) -> None:
+    """Errors leave it as those of any other statement do: SQLAlchemy's, the connection judged."""
+    dialect = connection.dialect
+    dbapi: Any = dialect.loaded_dbapi
+    cursor = connection.connection.cursor()
+    try:
+        with cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except dbapi.Error as error:
+        lost = dialect.is_disconnect(error, cursor.connection, cursor)
+        if lost:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            statement,
+            None,
+            error,
+            dbapi.Error,
+            hide_parameters=True,
+            connection_invalidated=lost,
+            dialect=dialect,
+        ) from error
+    finally:
+        cursor.close()
+
+
+# The statements
+
+
+@lru_cache(maxsize=256)
+def _statement(dialect: str, table: DataTable, owns: Owns) -> str:
+    mark = "?" if dialect == "sqlite" else "%s"
+    values = f"VALUES ({', '.join([mark] * len(_columns(table)))}) "
+    return _insert(table) + values + _merge(dialect, table, owns)
+
+
+def _columns(table: DataTable) -> tuple[str, ...]:
+    stamps = () if table.lean else ("first_synced_at", "changed_at")
+    return ("source", *table.fields, *stamps)
+
+
+def _insert(table: DataTable) -> str:
+    return f"INSERT INTO {table.name} ({', '.join(_columns(table))}) "
+
+
+def _merge(dialect: str, table: DataTable, owns: Owns) -> str:
+    """What becomes of a row that is there already."""
+    key = ("source", *table.key)
     known = table.fields if owns is None else owns
     updated = tuple(name for name in table.fields if name in known and name not in key)
-    mark = "?" if dialect == "sqlite" else "%s"
-    insert = (
-        f"INSERT INTO {table.name} ({', '.join(columns)}) "  # noqa: S608 - our own names
-        f"VALUES ({', '.join([mark] * len(columns))}) "
-    )
     if dialect in ("mysql", "mariadb"):
-        return insert + _on_duplicate_key(table, updated)
-    return insert + _on_conflict(dialect, table, key, updated)
+        return _on_duplicate_key(table, updated)
+    return _on_conflict(dialect, table, key, updated)
 
 
 def _on_conflict(
@@ -98,48 +188,32 @@ def _on_duplicate_key(table: DataTable, updated: tuple[str, ...]) -> str:
     return f"ON DUPLICATE KEY UPDATE {', '.join(sets or [f'{first_key} = {first_key}'])}"
 
 
-Adapter = Callable[[Any], Any]
+# Moments
 
 
-def _moment(dialect: str) -> Adapter:
+def _moment(dialect: str) -> Callable[[datetime], Any] | None:
+    """How this driver takes a moment; None: as it is."""
     if dialect == "sqlite":
         return _sqlite_moment
-    if dialect in ("mysql", "mariadb"):
-        return _naive_moment
-    return _same
+    return _naive_moment if dialect in ("mysql", "mariadb") else None
 
 
-def _sqlite_moment(value: datetime | None) -> str | None:
+def _sqlite_moment(value: datetime) -> str:
     """As SQLAlchemy's own DateTime writes it, so that both read and compare alike."""
-    if value is None:
-        return None
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    if value.tzinfo is not UTC:
+        value = value.astimezone(UTC)
+    return value.isoformat(" ", "microseconds")[:-6]  # without +00:00
 
 
-def _naive_moment(value: datetime | None) -> datetime | None:
-    return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
-
-
-def _same(value: Any) -> Any:
-    return value
+def _naive_moment(value: datetime) -> datetime:
+    return value.astimezone(UTC).replace(tzinfo=None)
 
 
 @lru_cache(maxsize=64)
-def _adapters(dialect: str, table: DataTable) -> tuple[tuple[int, Adapter], ...]:
-    """Which places of a row tuple need another form for this driver."""
-    moment = _moment(dialect)
-    if moment is _same:
-        return ()
+def _moments(table: DataTable) -> tuple[int, ...]:
+    """Places of a row tuple that hold moments."""
     return tuple(
-        (place, moment)
+        place
         for place, name in enumerate(table.fields)
         if isinstance(table.table.c[name].type, Instant)
     )
-
-
-def _adapted(row: tuple[Any, ...], adapters: tuple[tuple[int, Adapter], ...]) -> list[Any]:
-    values = list(row)
-    for place, adapt in adapters:
-        if values[place] is not None:
-            values[place] = adapt(values[place])
-    return values

@@ -10,12 +10,12 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
+from etl.db.among import among
 from etl.ledger.entries import Debt
 from etl.ledger.tables import unfinished
 from etl.values import canonical
 
 _LONGEST = timedelta(hours=1)
-_CHUNK = 500
 _T = unfinished.c
 
 
@@ -93,9 +93,8 @@ def of_kind(connection: Connection, source: str, kind: str) -> list[Debt]:
 def open_ids(connection: Connection, source: str, ids: Sequence[str]) -> set[str]:
     """Those of `ids` that stand in `unfinished`, given up or not."""
     found: set[str] = set()
-    for start in range(0, len(ids), _CHUNK):
-        chunk = ids[start : start + _CHUNK]
-        statement = select(_T.id).where(_T.source == source, _T.id.in_(chunk))
+    for one_of_them in among(connection, _T.id, ids):
+        statement = select(_T.id).where(_T.source == source, one_of_them)
         found.update(connection.execute(statement).scalars())
     return found
 
@@ -111,9 +110,8 @@ def _held(
     connection: Connection, source: str, ids: Sequence[str]
 ) -> dict[tuple[str, str], RowMapping]:
     found: dict[tuple[str, str], RowMapping] = {}
-    for start in range(0, len(ids), _CHUNK):
-        chunk = ids[start : start + _CHUNK]
-        statement = select(unfinished).where(_T.source == source, _T.id.in_(chunk))
+    for one_of_them in among(connection, _T.id, ids):
+        statement = select(unfinished).where(_T.source == source, one_of_them)
         for row in connection.execute(statement).mappings():
             found[row["kind"], row["id"]] = row
     return found

@@ -10,12 +10,11 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, select
 
+from etl.db.among import among
 from etl.schema import DataTable
 from etl.source import Record
 
 Key = tuple[Any, ...]
-
-_CHUNK = 500
 
 
 @dataclass
@@ -61,10 +60,8 @@ def _rows(
     columns = table.table.c
     names = [*table.key, "status", "changed_at", *decisive(table)]
     found: dict[Key, RowMapping] = {}
-    for chunk in _chunks(list(ids)):
-        statement = select(*(columns[n] for n in names)).where(
-            columns.source == name, columns[table.key[0]].in_(chunk)
-        )
+    for one_of_them in among(connection, columns[table.key[0]], list(ids)):
+        statement = select(*(columns[n] for n in names)).where(columns.source == name, one_of_them)
         for row in connection.execute(statement).mappings():
             found[tuple(row[n] for n in table.key)] = row
     return found
@@ -87,11 +84,9 @@ def _group_sizes(
     columns = table.table.c
     group = [columns[n] for n in table.group]
     sizes: Counter[Key] = Counter()
-    for chunk in _chunks(ids):
+    for one_of_them in among(connection, group[0], ids):
         statement = (
-            select(*group, func.count())
-            .where(columns.source == name, group[0].in_(chunk))
-            .group_by(*group)
+            select(*group, func.count()).where(columns.source == name, one_of_them).group_by(*group)
         )
         for *key, size in connection.execute(statement):
             sizes[tuple(key)] = size
@@ -107,14 +102,7 @@ def last_changes(
     numeric = first.type.python_type is int
     wanted = [int(i) if numeric else i for i in ids if not numeric or i.lstrip("-").isdecimal()]
     changed: dict[str, datetime] = {}
-    for chunk in _chunks(wanted):
-        statement = select(first, columns.changed_at).where(
-            columns.source == name, first.in_(chunk)
-        )
+    for one_of_them in among(connection, first, wanted):
+        statement = select(first, columns.changed_at).where(columns.source == name, one_of_them)
         changed.update((str(id_), at) for id_, at in connection.execute(statement))
     return changed
-
-
-def _chunks(ids: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    for start in range(0, len(ids), _CHUNK):
-        yield ids[start : start + _CHUNK]
