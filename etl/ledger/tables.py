@@ -91,6 +91,8 @@ sync_runs = _table(
     _must("host", _KEY, "Machine that ran it."),
     _must("pid", _BIG, "Its process id."),
     UniqueConstraint("source", "mode", "scheduled_for"),
+    Index(None, "source", "started_at"),
+    Index(None, "source", "status", "started_at"),
 )
 
 sources = _table(
@@ -179,6 +181,7 @@ rejected_records = _table(
     _may("resolution", _WORD, "written (it was stored later) or dismissed (by hand)."),
     _may("note", _TEXT, "Why it was dismissed."),
     UniqueConstraint("source", "stream", "fingerprint"),
+    Index(None, "source", "resolved_at"),
 )
 
 backfills = _table(
