@@ -110,7 +110,7 @@ def _figures(one: SourceStatus) -> Element:
             ("Rejects", f"{one.rejects:,}", "bad" if one.rejects else None),
             ("Runs in 24 h", f"{today.runs:,}", None),
             ("Failed in 24 h", f"{today.failed:,}", "bad" if today.failed else None),
-            ("Rows written in 24 h", f"{today.rows_written:,}", None),
+            ("Written in 24 h", f"{today.rows_written:,}", None),
         ]
     )
 

@@ -25,7 +25,8 @@ def chart(runs: Sequence[Run], now: datetime, places: int) -> Node:
     """
     if not runs:
         return tag("p", "No run yet.", class_="none")
-    longest = max(run.duration_s(now) for run in runs)
+    ended = [run.duration_s(now) for run in runs if run.finished_at is not None]
+    longest = max(ended, default=0.0)  # one that hangs would make dwarfs of all others
     most = max(run.rows_written for run in runs)
     width = places * _STEP
     first = places - len(runs)
@@ -88,7 +89,7 @@ def _column(run: Run, x: int, now: datetime, longest: float, most: int) -> Eleme
 def _height(value: float, top: float, room: int) -> float:
     if top <= 0:
         return _LEAST
-    return round(max(_LEAST, room * math.sqrt(value / top)), 1)
+    return round(min(room, max(_LEAST, room * math.sqrt(value / top))), 1)
 
 
 def _told(run: Run, now: datetime) -> str:

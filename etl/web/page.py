@@ -68,7 +68,7 @@ def _top(now: datetime, overall: Node) -> Element:
 def _foot(frame: Frame, now: datetime) -> Element:
     return tag(
         "footer",
-        tag("p", f"etl {__version__} · ", frame.database, " · up since ",
+        tag("p", f"etl {__version__} · ", frame.database, " · started ",
             parts.since(frame.started_at, now)),
         tag("p", tag("a", "metrics", href="/metrics"), " · ", tag("a", "ready", href="/readyz"),
             " · ", tag("a", "health", href="/healthz")),
