@@ -303,11 +303,12 @@ def test_a_migrated_database_ends_the_daemon(
     migrate.require_head(database)
     clock = clock_at(NOON)
     with platforms(World.empty(), clock) as sim:
-        daemon = simulated(database, sources(sim, "graph") + HOURLY, clock=clock)
+        every = "schedules:\n  - sync: all\n    cron: '59 * * * *'\n"
+        daemon = simulated(database, sources(sim, "graph") + every, clock=clock)
         daemon.until(clock.now())
         with database.writing() as connection:
             connection.execute(text("UPDATE etl_version SET version_num = '9999'"))
-        daemon.pass_by(2 * MINUTE if idle else HOUR)
+        daemon.pass_by(6 * MINUTE if idle else HOUR)
     assert isinstance(daemon.daemon.ended_by, Migrated)
     assert daemon.daemon.ended_by.exit_code == 2
     assert "9999" in str(daemon.daemon.ended_by)

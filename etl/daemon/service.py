@@ -23,7 +23,7 @@ from etl.passes import Surroundings
 _log = logging.getLogger("etl.daemon")
 
 LEAVING_S = 8.0
-_LOOK_AT_TABLES = timedelta(minutes=1)
+_LOOK_AT_TABLES = timedelta(minutes=5)
 _CATCH_UP_AGAIN = timedelta(seconds=15)
 _SET_BACK_S = 60.0
 _CATCH_UP = Task(LEDGER, "catch up")
@@ -123,7 +123,8 @@ class Daemon:
         except Migrated as error:
             self._end(error)
         except (DatabaseTrouble, Usage) as error:
-            _log.warning("could not %s: %s", firing.task, error)
+            level = logging.DEBUG if firing.task == _TABLES else logging.WARNING  # passes say it
+            _log.log(level, "could not %s: %s", firing.task, error)
             if firing.task == _CATCH_UP:
                 self.scheduler.again(firing, self._around.clock.now() + _CATCH_UP_AGAIN)
         except Exception:  # noqa: BLE001 - a mistake here must not end the lane
