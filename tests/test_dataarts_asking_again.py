@@ -115,6 +115,14 @@ def test_one_that_is_no_longer_listed_gives_nothing(ignores: bool) -> None:
         assert {str(number) for number in asked_again(sim, [gone, there]).rows} == {there.id}
 
 
+def test_a_server_may_give_itself_away_when_all_has_been_found() -> None:
+    world = filled(20)
+    runs = running(world, *[10 * HOUR] * 6)
+    with simulator(world, dataarts_ignores_window=True, dataarts_order="asc") as sim:
+        found = asked_again(sim, runs, page_size=3).rows
+        assert {str(number) for number in found} == {one.id for one in runs}
+
+
 def test_a_server_without_windows_is_read_for_a_bounded_number_of_pages() -> None:
     world = filled(20_000, timedelta(seconds=1))
     [lost] = running(world, 300 * DAY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -316,6 +317,20 @@ def test_a_faulty_page_loses_nothing_where_the_walk_ends_early(kind: Any) -> Non
         assert read.rows.keys() == {
             one.id for one in world.dataarts.instances() if one.start >= ms(NOW - 6 * HOUR)
         }
+
+
+@each(MOVING)
+@pytest.mark.parametrize("count", [8, 9, 10, 21])
+def test_pages_that_are_short_at_first_do_not_teach_a_wrong_offset(
+    quirks: dict[str, Any], count: int
+) -> None:
+    """The calls that find out what `offset` counts are answered short, too."""
+    world = filled(count)
+    for after, times, size in itertools.product((0, 1, 2), (1, 2, 3), (1, 2)):
+        with simulator(world, **quirks) as sim:
+            sim.fault(Fault("page_size", platform="dataarts", after=after, size=size, times=times))
+            read = scanned(sim, concurrency=1, page_size=3)
+            assert read.rows.keys() == listed(world), (after, times, size)
 
 
 def test_a_page_size_that_shrinks_in_the_middle_loses_nothing() -> None:

@@ -26,6 +26,8 @@ from etl.sources.dataarts.settings import DataArtsSettings
 from etl.sources.dataarts.tables import QualityInstance
 
 _MS = timedelta(milliseconds=1)
+_PROBES = 3
+"""So often it is tried to find out what `offset` counts."""
 _SMALLER = (50, 20, 10)
 """What is tried when `limit` is refused; 10 is the default of the sibling calls."""
 
@@ -206,22 +208,37 @@ class Lister:
 
         `at_end` tries with the last pages, which are then at hand, otherwise with early ones.
         """
-        total = first.count or 0
-        if self.by_pages is not None or self.step == 1 or len(first.keys) < self.step:
-            return
-        if total <= self.step:
-            self._compare_second(window, first)
-            return
-        place = math.ceil(total / self.step**2)  # beyond the end if offsets count pages
+        for _ in range(_PROBES):
+            total = first.count or 0
+            if self.by_pages is not None or self.step == 1 or len(first.keys) < self.step:
+                return
+            if total <= self.step:
+                self._compare_second(window, first)
+                return
+            places = self._telling(total, at_end)
+            probes = [self.rows_from(window, at * self.step) for at in places]
+            if not _all_differ([first, *probes]):
+                self._compare_second(window, first)
+                return
+            whole = [min(self.step, total - at * self.step) for at in places]
+            if all(len(p.keys) >= full for p, full in zip(probes, whole, strict=True)):
+                if len(probes) > 1:  # a last page alone is the same, whatever offsets count
+                    self.by_pages = False
+                    self._kept = {(window, at): p for at, p in zip(places, probes, strict=True)}
+                return
+            first = self.first(window)  # what comes short tells nothing, unless it stays so
+
+    def _telling(self, total: int, at_end: bool) -> list[int]:
+        """Pages that lie beyond the end if offsets count pages."""
+        place = math.ceil(total / self.step**2)
         if at_end:
             place = max(place, math.ceil(total / self.step) - 2)
-        places = [at for at in (place + 1, place) if at * self.step < total]
-        probes = [self.rows_from(window, at * self.step) for at in places]
-        if not _all_differ([first, *probes]):
-            self._compare_second(window, first)
-        elif len(probes) > 1:  # a last page alone is the same, whatever offsets count
-            self.by_pages = False
-            self._kept = {(window, at): probe for at, probe in zip(places, probes, strict=True)}
+        return [at for at in (place + 1, place) if at * self.step < total]
+
+    def forget(self) -> None:
+        """What was learnt has not proven itself: it is found out anew."""
+        self.by_pages = None
+        self._kept.clear()
 
     def _compare_second(self, window: Window, first: Chunk) -> None:
         """Offset 1 is the second row, with all of the first page but one, or the second page."""

@@ -110,6 +110,7 @@ class Walk:
             self._met.begin()
             self._ground = _Ground()
             if turn:
+                self._lister.forget()
                 first = self._lister.first(self._window)
             self._lister.learn_offsets(self._window, first, at_end=self._backward)
             yield from self._backwards(first) if self._backward else self._forwards(first)
