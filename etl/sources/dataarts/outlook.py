@@ -32,7 +32,7 @@ def _oldest(lister: Lister, whole: Window, first: Chunk) -> datetime | None:
     if whole.since is None or not first.count:
         return None
     oldest = oldest_of(lister, whole, first)
-    if oldest - whole.since < timedelta(days=28):
+    if oldest - whole.since < timedelta(days=1):
         return None
     before = lister.page(Window(whole.since, oldest - 2 * _MS), 0)
     return oldest if not before.count and not before.keys else None

@@ -83,7 +83,7 @@ def _oldest(jobs: JobList, span: Span, items: Sequence[Entry]) -> datetime | Non
         return None
     oldest = min(times)
     before = Interval(span.since, oldest - 2 * _MS)
-    if oldest - span.since < timedelta(days=28):
+    if oldest - span.since < timedelta(days=1):
         return None
     listing = jobs.ask(1, 1, before.filter())
     return oldest if not listing.items and not listing.total else None

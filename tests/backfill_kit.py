@@ -1,0 +1,117 @@
+"""What tests of backfills share: a world, a backfill over it, and what both left."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from crash_kit import DATA
+from http_kit import START
+from sqlalchemy import select
+from sync_kit import Syncing, sources
+
+from etl.backfill import Order, Range, Standing, backfill
+from etl.db import Database
+from etl.ledger import backfills
+from etl.ledger.backfills import Backfill, Window
+from etl.ledger.tables import unfinished
+from etl.passes import Outcome, Surroundings
+from etl.schema import metadata
+from etl.simulator import Quirks, Simulator, World
+from etl.units import Rate
+
+_WHEN = {"first_synced_at", "changed_at"}
+
+
+@dataclass
+class Watched:
+    """A watcher that keeps what it was told."""
+
+    lines: list[str] = field(default_factory=list)
+    standing: Standing | None = None
+
+    def says(self, line: str) -> None:
+        self.lines.append(line)
+
+    def watches(self, standing: Standing) -> None:
+        self.standing = standing
+
+
+@dataclass
+class Backfilling(Syncing):
+    """A simulator, and backfills from it."""
+
+    watched: Watched = field(default_factory=Watched)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def backfill(
+        self,
+        name: str,
+        since: str | int,
+        until: str | None = None,
+        restore: bool = False,
+        slower: Rate | None = None,
+        settings: dict[str, Any] | None = None,
+        **order: Any,
+    ) -> Outcome:
+        """One run, however it ends; an int is the number of a backfill to go on with."""
+        self.watched, self.stop = Watched(), threading.Event()
+        around = Surroundings(self.database, self.stop, lambda *_: None, self.clock, slower=slower)
+        if isinstance(since, int):
+            given = Order(backfill_id=since, **order)
+        else:
+            given = Order(Range(since, until, restore), **order)
+        configured = sources(self.sim, **(settings or {}))[name]
+        return backfill(configured, given, around, self.watched)
+
+    def done(self, name: str, since: str | int, *rest: Any, **more: Any) -> Outcome:
+        """One run that must succeed."""
+        outcome = self.backfill(name, since, *rest, **more)
+        assert outcome.error is None, outcome.error
+        return outcome
+
+    @property
+    def planned(self) -> list[Backfill]:
+        """Every backfill, the latest first."""
+        with self.database.reading() as connection:
+            return backfills.every(connection)
+
+    def windows(self, backfill_id: int = 1) -> list[Window]:
+        with self.database.reading() as connection:
+            return backfills.windows(connection, backfill_id)
+
+    def statuses(self, backfill_id: int = 1) -> set[str]:
+        return {window.status for window in self.windows(backfill_id)}
+
+
+@contextmanager
+def over(
+    database: Database, world: World | None = None, quirks: Quirks | None = None
+) -> Iterator[Backfilling]:
+    """Three days of a data team up to now, where the world stands still."""
+    made = Backfilling(database, Simulator(world or a_world(), quirks))
+    made.sim.world.clock = lambda: START
+    with made.running():
+        yield made
+
+
+def a_world(days: int = 3) -> World:
+    """What happened up to the moment of the tests."""
+    return World.believable(7, START, days=days)
+
+
+def held(database: Database, tables: Sequence[str] = DATA) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of the data tables without the times when it came, and what is owed."""
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    with database.reading() as connection:
+        for name in tables:
+            table = metadata.tables[name]
+            columns = [column for column in table.c if column.name not in _WHEN]
+            rows = connection.execute(select(*columns).order_by(*table.primary_key))
+            found[name] = [tuple(row) for row in rows]
+        owed = select(unfinished.c.kind, unfinished.c.id)
+        found["unfinished"] = sorted(tuple(row) for row in connection.execute(owed))
+    return found
