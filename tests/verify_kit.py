@@ -30,11 +30,11 @@ EXECUTIONS = {"graph": "jobs", "scripts": "job_records", "quality": "quality_ins
 LISTED_BY = {"graph": "created_at", "scripts": "started_at", "quality": "started_at"}
 
 
-def history(days: int = 75) -> World:
+def history(days: int = 75, now: datetime = START) -> World:
     """A finished execution a day on each platform, the last one yesterday: three months of them."""
-    world = World.empty(START)
+    world = World.empty(now)
     for place in range(days):
-        add(world, place, START - DAY * (days - place))
+        add(world, place, now - DAY * (days - place))
     return world
 
 

@@ -24,6 +24,8 @@ _COMMANDS = {
     "backfill": "etl.cli.backfill",
     "backfills": "etl.cli.backfill",
     "run": "etl.cli.run",
+    "verify": "etl.cli.verify",
+    "prune": "etl.cli.prune",
     "status": "etl.cli.status",
     "rejects": "etl.cli.rejects",
     "sources": "etl.cli.sources",

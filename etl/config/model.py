@@ -16,7 +16,7 @@ from etl.config import document, entries
 from etl.config.document import Document, Top
 from etl.config.entries import Entry
 from etl.config.reading import Reader
-from etl.config.substitution import Resolver
+from etl.config.substitution import Lenient, Resolver
 from etl.errors import Usage
 from etl.hints import did_you_mean
 from etl.redact import known
@@ -97,6 +97,16 @@ class Config:
                 f"{self.path}: sources: none is configured; `etl init` writes an example with all"
             )
         return self._configured(chosen)
+
+    def unasked(self, name: str) -> Configured:
+        """One source for a command that asks its platform nothing: a `${…}` that cannot be
+        resolved, such as a token's, stays as it is."""
+        self._refuse_unknown([name])
+        reader = Reader(Lenient(self.env, self.path.parent))
+        made = self._read(reader, name)
+        document.refuse(self.path, reader)
+        assert made is not None  # noqa: S101 - what was not made was noted, and refused
+        return made
 
     def setting(self, name: str, key: str) -> Any:
         """One setting of a source, without resolving its others."""

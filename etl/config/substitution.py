@@ -121,6 +121,16 @@ class Resolver:
             raise ValueError(f"the file {path} cannot be read: {reason}") from None
 
 
+class Lenient(Resolver):
+    """Leaves what cannot be replaced as it stands, for whoever asks no platform."""
+
+    def __call__(self, template: Template) -> str:
+        try:
+            return super().__call__(template)
+        except ValueError:
+            return str(template)
+
+
 def _is_utf8(text: str) -> bool:
     try:
         text.encode()
