@@ -1,0 +1,1 @@
+"""How fast `etl` is beside other tools, on the same work: `poe benchmark` (see the README)."""
