@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from etl.daemon.notify import Systemd
-    from etl.daemon.service import Daemon
+    from etl.daemon.service import Daemon, Watched
     from etl.daemon.state import DaemonState
     from etl.db import Database
 
@@ -132,12 +132,14 @@ def _serve(
 ) -> tuple[int, list[str]]:
     """Runs the daemon to its end: exit code, and the sources that would not end."""
     from etl.config import load  # noqa: PLC0415 - not for --help
-    from etl.daemon.service import Daemon  # noqa: PLC0415
+    from etl.daemon.service import Daemon, Watched  # noqa: PLC0415
     from etl.daemon.state import DaemonState  # noqa: PLC0415
     from etl.passes import Surroundings  # noqa: PLC0415
 
     state = DaemonState()
     around = Surroundings(database, stop, lambda *_: None)
+    # It looks at the file before the daemon reads it: no change falls between the two.
+    watched = Watched(Path(app.config)) if wanted.reload_on_change else None
     page = _Page(wanted.listen, database, state) if wanted.listen else _Nothing()
     daemon = Daemon(lambda: load(Path(app.config), os.environ), around, state, page.observe)
     with page.show(daemon) as address, _hangups(daemon):
@@ -145,7 +147,7 @@ def _serve(
             _log.info("listening on %s, port %d", *address)
         daemon.start()
         systemd.ready()
-        _turn(daemon, stop, systemd, Path(app.config) if wanted.reload_on_change else None)
+        _turn(daemon, stop, systemd, watched)
         systemd.stopping()
         stuck = daemon.close()
     if daemon.ended_by is not None:
@@ -154,13 +156,11 @@ def _serve(
     return 0, stuck
 
 
-def _turn(daemon: Daemon, stop: threading.Event, systemd: Systemd, file: Path | None) -> None:
+def _turn(daemon: Daemon, stop: threading.Event, systemd: Systemd, watched: Watched | None) -> None:
     """The main loop: fires, reloads, and tells the watchdog that it still turns."""
     from etl.clock import Clock  # noqa: PLC0415 - not for --help
-    from etl.daemon.service import Watched  # noqa: PLC0415
 
     clock = Clock()
-    watched = Watched(file) if file is not None else None
     alive_at = looked_at = clock.monotonic()
     while not stop.is_set():
         now = clock.monotonic()
