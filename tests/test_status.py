@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import readme
 import status_kit as kit
 from command_line import run
 from sqlalchemy import event, select
@@ -190,6 +192,23 @@ def test_the_json_holds_the_documented_keys_and_plain_values(
     assert graph["last_run"]["duration_s"] == 1.0
     assert graph["completeness"]["complete"] == 0
     assert made["sources"][1]["last_run"] is None
+
+
+def test_every_key_of_the_json_is_in_the_readme(database: Database, tmp_path: Path) -> None:
+    _fill(database)
+    kit.add_check(database, "graph", NOW - DAY, NOW)
+    section = readme.README.read_text(encoding="utf-8").partition("\n## Watching it\n")[2]
+    documented = set(re.findall(r"`([a-z_0-9]+)`", section.partition("\n#### Metrics")[0]))
+    assert _keys(document(_read(database, tmp_path))["sources"]) <= documented
+
+
+def _keys(made: Any) -> set[str]:
+    """All keys, however deep."""
+    if isinstance(made, list):
+        return {key for each in made for key in _keys(each)}
+    if isinstance(made, dict):
+        return set(made) | {key for each in made.values() for key in _keys(each)}
+    return set()
 
 
 def test_no_known_secret_is_in_the_json(database: Database, tmp_path: Path) -> None:

@@ -186,6 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         """What http.server itself refuses: no request line, too many headers, a strange method."""
         del message, explain
         self.close_connection = True
+        self.request_version = "HTTP/1.0"  # a request line that is none counts as HTTP/0.9
         self._send(_told(HTTPStatus(code), HTTPStatus(code).phrase))
 
     def _send(self, answer: Answer, more: dict[str, str] | None = None) -> None:
