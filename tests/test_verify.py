@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import tracemalloc
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from http_kit import START
+from sqlalchemy import insert, select
 from sync_kit import data_of
-from verify_kit import CHILDREN, Proving, add, copied, kept, served, tables, totals, verdicts
+from verify_kit import CHILDREN, DAY, Proving, add, copied, kept, served, tables, totals, verdicts
 
 from etl.db import Database
+from etl.ledger.tables import backfills
+from etl.ledger.views import coverage
 from etl.simulator import Fault
-from etl.units import Share
-from etl.verify import verify
+from etl.source import Listed
+from etl.units import Share, Since
+from etl.verify import Window, verify
+from etl.verify.sheet import LISTED, Row, Sheet
 
 PLATFORMS = ("graph", "scripts", "quality")
 
@@ -242,3 +251,107 @@ def test_nothing_copied_is_nothing_proven(database: Database) -> None:
         )
     assert "etl sync graph" in str(verified.outcome.error)
     assert not verified.proven
+
+
+@pytest.mark.parametrize(
+    ("name", "quirks"),
+    [
+        ("graph", {}),
+        ("graph", {"explorer_ignores": "filter"}),
+        ("quality", {}),
+        ("quality", {"dataarts_ignores_window": True, "dataarts_order": "asc"}),
+        ("scripts", {}),
+    ],
+)
+def test_a_list_that_shrinks_while_it_is_verified_loses_nothing_else(
+    database: Database, name: str, quirks: dict[str, Any]
+) -> None:
+    with copied(database, name, **quirks) as proving:
+        ids = proving.ids(name)
+        doomed = iter(ids[5:60:4])
+
+        def shrinks(request: Any) -> bool:
+            """One is lost before each page is answered; no fault is played."""
+            lost = next(doomed, None)
+            if lost is not None and request.path.endswith(("/jobs", "/instances", "/page")):
+                proving.lose(name, lost)
+            return False
+
+        proving.sim.fault(Fault("empty", when=shrinks))
+        proving.verify(name, repair=True, page_size=5, max_gone_share=Share(1.0))
+        world = proving.sim.world
+        lists: dict[str, Iterable[Any]] = {
+            "graph": world.explorer.jobs,
+            "scripts": world.act2.records,
+            "quality": world.dataarts.instances(),
+        }
+        assert not {item.id for item in lists[name]} & set(proving.gone(name))
+
+
+def test_the_figures_take_no_memory() -> None:
+    lines = 15_000
+    with Sheet() as sheet:
+        tracemalloc.start()
+        for start in range(0, lines, 1000):
+            ids = [f"{n * 7919 % 1_000_003:07}" for n in range(start, start + 1000)]
+            sheet.add_listed([Listed(id_, "succeeded") for id_ in ids], set(ids))
+            sheet.add_held(Row(id_, "succeeded", True, False, False) for id_ in ids[1:])
+        window = Window("graph", "jobs", None, START)
+        window.count(sheet, [])
+        assert (window.missing, window.upstream_ids) == (lines // 1000, lines)
+        assert sheet.want(LISTED) == lines
+        assert sum(len(debts) for debts in sheet.wanted("job", "test", 100)) == lines
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 2**20, f"{peak:,} bytes"
+
+
+def test_a_digest_is_that_of_the_sorted_lines() -> None:
+    held = [
+        Row("10", "failed", final=True, marked=False, late=False),
+        Row("9", "unknown", final=True, marked=False, late=False),
+        Row("1", "running", final=False, marked=False, late=False),
+        Row("5", "failed", final=True, marked=True, late=False),
+    ]
+    with Sheet() as sheet:
+        sheet.add_held(held)
+        digest = sheet.digest("held")
+    assert digest == hashlib.sha256(b"1 running\n10 failed\n9 unknown\n").hexdigest()
+
+
+def test_only_what_was_copied_is_verified(database: Database) -> None:
+    with copied(database, "quality", since=Since.parse("20d")) as proving:
+        first = proving.clock.now() - timedelta(days=20)
+        (begin,) = {window.since for window in proving.verify("quality").windows[:1]}
+        assert begin is not None
+        assert abs(begin - first) < timedelta(hours=1)
+        with database.writing() as connection:
+            connection.execute(
+                insert(backfills).values(
+                    source="quality", arguments="", since=START - 70 * DAY, until=START - 60 * DAY,
+                    status="done", created_at=START,
+                )
+            )  # fmt: skip
+        verified = proving.verify("quality")
+        assert [w.missing for w in verified.windows] == [10, 0]
+        assert verified.windows[0].label == "2026-09-13 … 23 12:00"
+
+
+def test_coverage_tells_the_latest_verdict_of_each_month(database: Database) -> None:
+    def told() -> dict[str, str]:
+        with database.reading() as connection:
+            rows = connection.execute(select(coverage.c.month, coverage.c.verdict))
+            return {row.month: row.verdict for row in rows}
+
+    with copied(database, "quality") as proving:
+        months = ("2026-09", "2026-10", "2026-11")
+        assert told() == dict.fromkeys(months, "unchecked")
+        proving.delete(proving.ids("quality")[30], *tables("quality"))
+        proving.verify("quality")
+        assert told() == dict(zip(months, ("complete", "incomplete", "complete"), strict=True))
+        fault = proving.sim.fault(Fault("total", size=1, times=None, platform="dataarts"))
+        proving.verify("quality", repair=True)
+        assert told() == dict.fromkeys(months, "unproven")
+        fault.times = 0
+        proving.verify("quality")
+        assert told() == dict.fromkeys(months, "complete")

@@ -22,6 +22,7 @@ from etl.simulator import HostRow, Instance, Quirks, World
 from etl.simulator.quality import FIRST_ID, task_id
 from etl.simulator.scripts import Record, uuid_like
 from etl.simulator.times import ms
+from etl.units import Since
 from etl.verify import Verified, Window, verify
 
 T = TypeVar("T")
@@ -149,12 +150,16 @@ def key_of(table: Table) -> str:
 
 @contextmanager
 def copied(
-    database: Database, name: str, world: World | None = None, **quirks: Any
+    database: Database,
+    name: str,
+    world: World | None = None,
+    since: Since | None = None,
+    **quirks: Any,
 ) -> Iterator[Proving]:
-    """The world, served, and one source of it copied whole a day later."""
+    """The world, served, and one source of it copied whole (or from `since`) a day later."""
     with served(database, world, **quirks) as proving:
         proving.clock.advance(86400)
-        proving.synced(name)
+        proving.synced(name, since=since)
         yield proving
 
 

@@ -38,7 +38,8 @@ caption { text-align: left; color: var(--soft); padding: .25rem 0; }
 th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
   vertical-align: top; }
 th { font-weight: 600; } thead th { border-bottom-width: 2px; }
-.left { text-align: left; } td.found { font-weight: 700; color: var(--bad); }
+.left { text-align: left; } tbody th { white-space: nowrap; }
+td.found { font-weight: 700; color: var(--bad); }
 .why { text-align: left; min-width: 12rem; }
 article { border: 1px solid var(--line); border-radius: 6px; padding: .75rem 1rem;
   margin: .75rem 0; }

@@ -91,9 +91,11 @@ class Window:
         if doubts:
             self.verdict = "unproven"
         found = ("missing", "differing", "gone")
-        reasons += [f"{getattr(self, name):,} {name}" for name in found if getattr(self, name)]
-        if self.short:
-            reasons.append(f"{self.short:,} of them with fewer rows below than they tell")
+        for name in found:
+            short = f" ({self.short:,} with fewer rows below than told)" if self.short else ""
+            if getattr(self, name):
+                detail = short if name == "differing" else ""
+                reasons.append(f"{getattr(self, name):,} {name}{detail}")
         if self.rejected:
             reasons.append(f"{self.rejected:,} in quarantine (etl rejects)")
         self.reason = "; ".join(reasons) or None
