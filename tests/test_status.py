@@ -47,15 +47,14 @@ def test_only_a_sync_that_succeeded_makes_a_source_fresh(
 ) -> None:
     kit.add_source(database, "graph")
     good = kit.add_run(database, "graph", NOW - 5 * MINUTE)
-    for number, more in enumerate(
-        (
-            {"mode": "verify"},
-            {"mode": "backfill"},
-            {"status": "failed", "error": "no"},
-            {"status": "stopped"},
-            {"status": "running", "finished_at": None},
-        )
-    ):
+    others: tuple[dict[str, Any], ...] = (
+        {"mode": "verify"},
+        {"mode": "backfill"},
+        {"status": "failed", "error": "no"},
+        {"status": "stopped"},
+        {"status": "running", "finished_at": None},
+    )
+    for number, more in enumerate(others):
         kit.add_run(database, "graph", NOW - 4 * MINUTE + timedelta(seconds=number), **more)
     graph = _read(database, tmp_path).sources[0]
     with database.reading() as connection:

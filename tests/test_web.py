@@ -40,13 +40,13 @@ def test_the_status_page_tells_everything_of_every_source(
         f"ago , run {failed} HTTP 401",
         "HTTP 401: the token is old",
         "Backfill 1 running",
-        "1 of 4 windows done (25%) , 1 failed",
+        "1 of 4 windows done (25%), 1 failed",
         "Completeness : 1 complete, 1 incomplete, 1 unproven",
         "Unfinished (1)",
         "Rejects (1)",
         "Backfills done this week (1)",
     ):
-        assert told in words, told
+        assert told in words, f"{told}: {words}"
     assert f'href="/runs/{failed}"' in came.body
     assert came.body.count('<svg class="chart"') == 3, "a name that never ran has none"
     assert re.search(r"in \d+ (s|min)", words), "the next run"
