@@ -7,6 +7,7 @@ the process as text (log lines, error messages, ledger columns) passes through `
 from __future__ import annotations
 
 import base64
+import json
 import threading
 import urllib.parse
 from collections.abc import Callable
@@ -29,6 +30,8 @@ def known(secret: str) -> None:
         urllib.parse.quote_plus(raw),
         base64.b64encode(raw).decode(),
         repr(secret)[1:-1],
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
     }
     with _lock:
         global _known  # noqa: PLW0603 - one registry a process, like the logging module's
