@@ -42,7 +42,9 @@ __all__ = [
     "known",
 ]
 
-WORKERS = 4
+WORKERS = 2
+"""Each reads with many requests in flight: a second one fills the gaps between windows. A process
+that is killed loses at most the window in hand of each."""
 _SEAT = "backfill"
 _LEASE_S = 30.0
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _WORKERS = click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    default=4,
+    default=2,
     show_default=True,
     help="Windows that are read at once; requests in flight are bounded by concurrency.",
 )
