@@ -1,4 +1,4 @@
-"""What would keep a pass from working, found before it runs: nothing is written here.
+"""What would keep a pass from working, found before it runs: nothing is copied here.
 
 Each function gives findings; each names what it looked at and, where that is wrong, the mend.
 """
@@ -19,12 +19,14 @@ from etl.clock import Clock
 from etl.config import Config, Configured, unscheduled
 from etl.db import Database
 from etl.errors import EtlError, Stopped, Usage
-from etl.http import open_api
-from etl.ledger import names
+from etl.http import ACCOUNTS, open_api
+from etl.ledger import budget, names
 from etl.ledger.tables import sources
 from etl.redact import masked
 
 Mark = Literal["ok", "note", "wrong"]
+_ATTEMPTS = 2
+"""Whoever asks whether a platform answers wants to know it now."""
 
 
 @dataclass(frozen=True)
@@ -115,16 +117,20 @@ def _check_source(
         configured = config.source(name)
         if database is not None:
             _require_same(database, configured)
-        return Finding("ok", name, _answer(configured, stop, clock))
+        return Finding("ok", name, _answer(configured, database, stop, clock))
     except Stopped:
         raise
     except EtlError as error:
         return wrong(name, error)
 
 
+def _usable(database: Database) -> bool:
+    return migrate.current(database) == migrate.head()
+
+
 def _require_same(database: Database, configured: Configured) -> None:
     """The name stands for what it stood for. Raises Usage."""
-    if migrate.current(database) != migrate.head():
+    if not _usable(database):
         return  # what the tables lack is told once, for the database
     source, settings = configured.source, configured.settings
     with database.reading() as connection:
@@ -135,13 +141,18 @@ def _require_same(database: Database, configured: Configured) -> None:
         )
 
 
-def _answer(configured: Configured, stop: threading.Event, clock: Clock) -> str:
+def _answer(
+    configured: Configured, database: Database | None, stop: threading.Event, clock: Clock
+) -> str:
     """What the platform says to one cheap call. Raises SourceFailed, Usage, Stopped."""
     source, settings = configured.source, configured.settings
     platform = source.platform(settings)
     if source.ping is None:
         return f"{source.api} at {platform.url}: configured; it cannot be asked without a sync"
-    with open_api(platform, settings, stop=stop, clock=clock) as api:
+    shared = budget.accounts(database) if database is not None and _usable(database) else ACCOUNTS
+    with open_api(
+        platform, settings, stop=stop, clock=clock, accounts=shared, attempts=_ATTEMPTS
+    ) as api:
         return masked(source.ping(api, settings))
 
 

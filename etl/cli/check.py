@@ -23,7 +23,7 @@ _COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
 @click.pass_obj
 def check(app: App, /, source: tuple[str, ...]) -> int:
     """Looks at the configuration, the database and each SOURCE (all if none is named): whether it
-    answers, takes the credentials, and what a first sync would cost. Writes nothing.
+    answers, takes the credentials, and what a first sync would cost. Copies nothing.
 
     Exit code 1: something does not answer; 2: the configuration is wrong.
 

@@ -6,7 +6,7 @@ and `budget` (who may send what when), `wire`, `sockets` and `body` (requests, a
 ended from outside), `judging` (what a status means).
 """
 
-from etl.http.account import Registry
+from etl.http.account import ACCOUNTS, Registry
 from etl.http.api import Api, open_api
 from etl.http.budget import Slots
 from etl.http.judging import excerpt, judge_status, retry_wish
@@ -20,6 +20,7 @@ from etl.http.platform import (
 )
 
 __all__ = [
+    "ACCOUNTS",
     "Answer",
     "Api",
     "Credentials",

@@ -25,14 +25,16 @@ R = TypeVar("R")
 class Api:
     """One platform, open for one pass. Safe from any thread; close it when the pass is over."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a pass is made from
         self,
         platform: Platform,
         settings: HttpSettings,
         stop: threading.Event,
         clock: Clock,
         accounts: Registry,
+        attempts: int,
     ) -> None:
+        self._attempts = attempts
         self._base = base_of(platform.url)
         self._headers = Headers({**COMMON_HEADERS, **platform.headers})
         self._halt = Halt(stop, clock)
@@ -73,7 +75,11 @@ class Api:
         return self._account.rates
 
     def get(
-        self, path: str, params: Mapping[str, str | int] | None = None, *, attempts: int = ATTEMPTS
+        self,
+        path: str,
+        params: Mapping[str, str | int] | None = None,
+        *,
+        attempts: int | None = None,
     ) -> Answer:
         """Asks for `path` below the platform's url, again where that may help.
 
@@ -81,7 +87,7 @@ class Api:
         Unauthorized, Transient or Malformed when `attempts` are used up, and Stopped.
         """
         question = Question("GET", self._base + target(path, params), self._headers)
-        return self._caller.get(question, attempts)
+        return self._caller.get(question, min(attempts or self._attempts, self._attempts))
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[Future[R]]:
         """`function` of each item on `concurrency` threads, in order.
@@ -121,17 +127,19 @@ class Api:
 SYSTEM_CLOCK = Clock()
 
 
-def open_api(
+def open_api(  # noqa: PLR0913 - what a pass is made from
     platform: Platform,
     settings: HttpSettings,
     *,
     stop: threading.Event,
     clock: Clock = SYSTEM_CLOCK,
     accounts: Registry = ACCOUNTS,
+    attempts: int = ATTEMPTS,
 ) -> Api:
     """An `Api` for one pass; use it as a context manager. Nothing is sent yet.
 
     `stop` ends every wait and every call. `accounts` remembers budgets and logins between
-    passes; only a test has one of its own. Raises Usage for a url that is none.
+    passes; only a test has one of its own. No call is made more than `attempts` times.
+    Raises Usage for a url that is none.
     """
-    return Api(platform, settings, stop, clock, accounts)
+    return Api(platform, settings, stop, clock, accounts, attempts)

@@ -200,10 +200,15 @@ def _locked(connection: Connection, source: str) -> datetime:
 
     Times are read after it: the lock may have been waited for.
     """
-    last: datetime | None = connection.execute(
+    row = connection.execute(
         select(sources.c.last_changed_at).where(sources.c.source == source).with_for_update()
-    ).scalar_one()
-    return last or datetime.fromtimestamp(0, UTC)
+    ).one_or_none()
+    if row is None:
+        raise LostSeat(
+            f"source '{source}': it was dropped or renamed while this process worked; "
+            "nothing more was written"
+        )
+    return row.last_changed_at or datetime.fromtimestamp(0, UTC)
 
 
 def _require_same_tables(database: Database, connection: Connection) -> None:
@@ -226,7 +231,8 @@ def _next_token(connection: Connection, source: str, name: str, now: datetime) -
         connection.execute(
             insert(sync_leases).values(source=source, seat=name, token=0, expires_at=now)
         )
-        return 1
+        # Above what a holder may still have in hand from before the source was dropped.
+        return int(now.timestamp() * 1_000_000)
     if _lives(row, now):
         raise SeatTaken(
             f"source '{source}': {row.holder} is at work on it (its lease runs until "
