@@ -116,6 +116,8 @@ def _parted(starts: list[int]) -> tuple[list[int], list[int]]:
 def _seek(
     lister: Lister, settings: DataArtsSettings, wanted: _Wanted, span: Span
 ) -> Iterator[Page]:
+    if not wanted.starts:
+        return  # all was found before the server gave itself away
     whole = Window(at_ms(min(wanted.starts.values())), None)
     steps = read_through(lister, whole, span.now, lister.first(whole))
     for step in islice(steps, min(SEEK_PAGES, settings.refresh_limit)):
