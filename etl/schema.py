@@ -41,17 +41,9 @@ NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
 }
-MYSQL_OPTIONS: dict[str, Any] = {
-    "mysql_engine": "InnoDB",
-    "mysql_charset": "utf8mb4",
-    "mysql_collate": "utf8mb4_0900_bin",
-    "mariadb_engine": "InnoDB",
-    "mariadb_charset": "utf8mb4",
-    "mariadb_collate": "utf8mb4_nopad_bin",
-}
-"""Collations that compare byte by byte, without padding; each server knows only its own."""
-
 metadata = MetaData(naming_convention=NAMING)
+"""Migrations make the tables, with the options of each server; naming them here too would import
+MySQL's dialect wherever a table is."""
 
 
 class Instant(TypeDecorator[datetime]):
@@ -243,7 +235,6 @@ def data_table(  # noqa: PLR0913 - a declaration: every argument is one line of 
         *(Index(None, *names) for names in indexes),
         comment=comment,
         sqlite_with_rowid=not lean,
-        **MYSQL_OPTIONS,
     )
     return DataTable(
         name=name,

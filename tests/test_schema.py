@@ -50,6 +50,8 @@ INDEXES = {
         *(("status", "finished_at"), ("source", "changed_at")),
     },
     "status_changes": {("source", "kind", "id"), ("observed_at",)},
+    "sync_runs": {("source", "started_at"), ("source", "status", "started_at")},
+    "rejected_records": {("source", "resolved_at")},
 }
 UNIQUE = {
     "sync_runs": {("source", "mode", "scheduled_for")},

@@ -7,6 +7,7 @@ and every error on purpose leaves as one clear line and its exit code.
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Any
 
@@ -34,6 +35,9 @@ _COMMANDS = {
     "db": "etl.cli.db",
     "simulate": "etl.cli.setup",
 }
+
+_OBJECTS_BETWEEN_LOOKS = 20_000
+"""Imports make many objects that stay; looking for rubbish among them cost a tenth of a start."""
 
 
 def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -104,6 +108,7 @@ def cli(context: click.Context, /, **options: Any) -> None:
 def main() -> None:
     """The console script. Exit codes: 0 done, 1 a source failed, 2 wrong usage or configuration,
     3 another process holds the source, 130/143 stopped."""
+    gc.set_threshold(_OBJECTS_BETWEEN_LOOKS)
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:

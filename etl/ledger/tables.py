@@ -23,7 +23,6 @@ from sqlalchemy.types import TypeEngine
 
 from etl.schema import (
     KEY_LENGTH,
-    MYSQL_OPTIONS,
     SOURCE,
     STATUS,
     Instant,
@@ -48,7 +47,7 @@ _TIME = Instant()
 
 
 def _table(name: str, comment: str, *items: SchemaItem) -> Table:
-    return Table(name, metadata, *items, comment=comment, **MYSQL_OPTIONS)
+    return Table(name, metadata, *items, comment=comment)
 
 
 def _must(name: str, type_: TypeEngine[Any], comment: str) -> Column[Any]:
