@@ -27,7 +27,7 @@ from etl.engine import Pass
 from etl.errors import EtlError, Stopped, Usage
 from etl.http import Login, Platform, judge_status
 from etl.ledger.seats import Writing
-from etl.ledger.tables import rejected_records, sources, status_changes, unfinished
+from etl.ledger.tables import completeness, rejected_records, sources, status_changes, unfinished
 from etl.passes import Configured, Outcome, Surroundings, run_pass
 from etl.schema import DataTable
 from etl.source import Settings, Source, Span
@@ -126,7 +126,17 @@ def _kept(table: DataTable, name: str, before: datetime) -> ColumnElement[bool]:
 
 
 def _raise_border(writing: Writing, name: str, before: datetime) -> None:
-    c = sources.c
+    """From now on it is copied from there on; findings about a month that loses a part are moot,
+    since no later check can cover all of it."""
+    c, proof = sources.c, completeness.c
+    writing.connection.execute(
+        delete(completeness).where(
+            proof.source == name,
+            proof.since < before,
+            proof.until > before,
+            proof.verdict != "complete",
+        )
+    )
     writing.connection.execute(
         update(sources)
         .where(c.source == name, or_(c.pruned_before.is_(None), c.pruned_before < before))

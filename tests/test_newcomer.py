@@ -50,6 +50,12 @@ def test_a_fourth_platform_is_copied_by_the_commands_of_all(
         _etl(tmp_path, url, "sync")
         chores[2] |= {"state": "burnt", "ended": 1700009999}
         _etl(tmp_path, url, "sync")
+        verified = _etl(tmp_path, url, "verify", "home", "--repair")
+        assert "incomplete" not in verified
+        assert _etl(tmp_path, url, "prune", "home", "--older-than", "2001-01-01").startswith(
+            "home: 0 executions"
+        )
+        _etl(tmp_path, url, "backfill", "home", "--since", "2020-01-01")
         _etl(tmp_path, url, "db", "check")
     query = "SELECT id, status, duration_s FROM executions WHERE api = 'chores' ORDER BY id"
     assert json.loads(_etl(tmp_path, url, "sql", query, "--format", "json")) == [

@@ -12,6 +12,7 @@ from verify_kit import CHILDREN, DAY, Proving, copied, count, served, tables
 
 from etl.db import Database
 from etl.ledger.tables import rejected_records, sources, status_changes
+from etl.ledger.views import coverage
 from etl.passes import Outcome
 from etl.prune import prune
 
@@ -165,3 +166,16 @@ def refused(proving: Proving, before: object) -> Outcome:
     assert outcome.error is not None
     assert outcome.error.exit_code == 2
     return outcome
+
+
+def test_a_month_that_lost_a_part_is_judged_by_what_is_left(database: Database) -> None:
+    with copied(database, "quality") as proving:
+        october = proving.ids("quality")[30]
+        proving.delete(october, *tables("quality"))
+        proving.verify("quality")
+        proving.prune("quality", BORDER)
+        assert proving.verify("quality").proven
+    with database.reading() as connection:
+        months = select(coverage.c.month, coverage.c.verdict).order_by(coverage.c.month)
+        told = {row.month: row.verdict for row in connection.execute(months)}
+    assert told == {"2026-09": "complete", "2026-10": "complete", "2026-11": "complete"}

@@ -90,7 +90,7 @@ def test_a_repair_mends_all_with_a_request_for_each_hole_at_most(
     holes = 6 if CHILDREN[name] else 5
     assert mended.proven, [window.reason for window in mended.windows]
     assert (totals(mended.windows)["repaired"], totals(mended.windows)["marked"]) == (holes, 1)
-    # DataArts has no call for one instance: those that stood on one page come with one window.
+    # DataArts has no call for one instance: neighbours come with one window.
     requests = 3 if name == "quality" else holes
     assert asked_singly(name, asked) - asked_singly(name, looked) == requests
     assert again.proven
@@ -355,3 +355,15 @@ def test_coverage_tells_the_latest_verdict_of_each_month(database: Database) -> 
         fault.times = 0
         proving.verify("quality")
         assert told() == dict.fromkeys(months, "complete")
+
+
+def test_holes_far_apart_cost_at_most_a_request_each(database: Database) -> None:
+    with copied(database, "quality") as proving:
+        ids = proving.ids("quality")
+        far = ids[24:52:4]
+        for id_ in far:
+            proving.delete(id_, *tables("quality"))
+        _, looked = proving.seen(lambda: proving.verify("quality", page_size=2))
+        mended, asked = proving.seen(lambda: proving.verify("quality", repair=True, page_size=2))
+    assert mended.proven
+    assert len(asked) - len(looked) <= len(far)

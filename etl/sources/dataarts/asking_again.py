@@ -36,8 +36,8 @@ def refresh(
     """
     lister, wanted = Lister(api, settings), _Wanted(debts)
     try:
-        for starts in wanted.neighbours():
-            yield from _around(lister, starts, wanted)
+        if wanted.starts:
+            yield from _around(lister, sorted(set(wanted.starts.values())), wanted)
     except WindowIgnored:
         yield from _seek(lister, settings, wanted, span)
     if span.fresh and wanted.undated:
@@ -49,19 +49,9 @@ class _Wanted:
     """The instances still to be found; `undated` ones have no known start."""
 
     def __init__(self, debts: Iterable[Debt]) -> None:
-        hints = {d.id: d.hint for d in debts}
-        starts = {i: hint.get(POSITION, hint.get("start_time")) for i, hint in hints.items()}
-        self.starts = {i: at for i, at in starts.items() if isinstance(at, int)}
+        hints = {d.id: d.hint.get(POSITION, d.hint.get("start_time")) for d in debts}
+        self.starts = {id_: at for id_, at in hints.items() if isinstance(at, int)}
         self.undated = hints.keys() - self.starts.keys()
-        pages = {i: hints[i].get("page") for i in self.starts}
-        self._pages = {i: page if isinstance(page, int) else None for i, page in pages.items()}
-
-    def neighbours(self) -> list[list[int]]:
-        """The starts in order, apart where an inventory saw them on different pages."""
-        parts: dict[int | None, set[int]] = {}
-        for id_, start in self.starts.items():
-            parts.setdefault(self._pages[id_], set()).add(start)
-        return [sorted(part) for part in parts.values()]
 
     def take(self, chunk: Chunk) -> Iterator[Page]:
         """The wanted ones of the chunk; they are wanted no more."""

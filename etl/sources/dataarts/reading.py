@@ -44,10 +44,10 @@ def inventory(
 ) -> Iterator[Sequence[Listed] | Doubt]:
     """Ids and statuses of what started in the span, as listed now."""
     steps = read_all(Lister(api, settings), Window(span.since, span.until), span.now)
-    for number, step in enumerate(steps):
+    for step in steps:
         if step.doubt is not None:
             yield step.doubt
-        yield [_listed(row, number) for row in step.chunk.rows]
+        yield [_listed(row) for row in step.chunk.rows]
 
 
 def inventory_cost(settings: DataArtsSettings, executions: int) -> int:
@@ -55,9 +55,8 @@ def inventory_cost(settings: DataArtsSettings, executions: int) -> int:
     return executions // settings.limit + 1
 
 
-def _listed(row: QualityInstance, page: int) -> Listed:
-    """What stood on one page of the list fits one page when it is asked for again."""
-    hint = {} if row.started_at is None else {POSITION: ms(row.started_at), "page": page}
+def _listed(row: QualityInstance) -> Listed:
+    hint = {} if row.started_at is None else {POSITION: ms(row.started_at)}
     return Listed(str(row.instance_id), row.status, hint)
 
 

@@ -123,8 +123,14 @@ def _refresh(
 
 def _inventory(api: Api, settings: ChoresSettings, span: Span) -> Iterator[Sequence[Listed]]:
     for page in _scan(api, settings, span):
-        records = [each for each in page.records if isinstance(each, Record)]
-        yield [Listed(each.id, each.parts[0].rows[0][2]) for each in records]
+        rows = [each.parts[0].rows[0] for each in page.records if isinstance(each, Record)]
+        yield [Listed(row[0], row[2]) for row in rows if _within(row[3], span)]
+
+
+def _within(began: datetime | None, span: Span) -> bool:
+    return began is not None and (
+        (span.since is None or span.since <= began) and (span.until is None or began < span.until)
+    )
 
 
 SOURCE = Source(
