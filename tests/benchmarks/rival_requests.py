@@ -58,8 +58,8 @@ def main(url: str, database: str, in_flight: int, *, with_quality: bool) -> None
             rows["jobs"].append(row)
             rows["tasks"] += tasks
             rows["sample_rows"] += samples
-        for row, hosts in records:
-            rows["job_records"].append(row)
+        for execution, hosts in records:
+            rows["job_records"].append(execution)
             rows["host_results"] += hosts
     done(write(database, rows))
 
@@ -99,8 +99,8 @@ def job(client: Client, listed: Any) -> tuple[Row, list[Row], list[Row]]:
         path = f"/api-open/v1/jobs/{n}/tasks/{t}/sample_result?limit=100"
         items = client.get(path)["data"]["items"]
         samples += [(n, t, place, *values) for place, values in enumerate(items, 1)]
-    times = one["createTime"], one["runBeginTime"], one["runEndTime"]
-    return (n, one["name"], one["workflowId"], one["status"], *times), tasks, samples
+    moments = one["createTime"], one["runBeginTime"], one["runEndTime"]
+    return (n, one["name"], one["workflowId"], one["status"], *moments), tasks, samples
 
 
 def record(client: Client, listed: Any) -> tuple[Row, list[Row]]:

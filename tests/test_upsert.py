@@ -1,0 +1,143 @@
+"""Many rows at once: COPY and one merge on PostgreSQL, and the same rules as row by row."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+
+from etl import upsert as module
+from etl.db import Database, retriable
+from etl.db.among import among
+from etl.errors import DatabaseTrouble
+from etl.ledger import names
+from etl.sources.explorer.tables import JOBS, Job
+from etl.upsert import upsert
+
+T = datetime(2026, 1, 1, 12, tzinfo=UTC)
+LATER = T + timedelta(hours=1)
+WORDS = ("a\tb", "c\\N", "\\N", "\\.", "line\nend\r\n", "", 'quote"s', "杭州 😀", "NULL", None)
+MANY = 120
+
+
+def job(number: int, **changes: Any) -> Job:
+    row = Job(
+        job_id=number,
+        name=WORDS[number % len(WORDS)],
+        workflow_id="w",
+        workflow_name=None,
+        status="succeeded",
+        status_code=2,
+        created_at=T + timedelta(microseconds=number),
+        started_at=None,
+        finished_at=T,
+        task_count=number,
+        extra='{"a":"\\\\u2400\\t","b":[1,null]}' if number % 3 else None,
+        text_repaired=bool(number % 2),
+    )
+    return row._replace(**changes)
+
+
+def write(database: Database, rows: list[Job], at: datetime, **more: Any) -> None:
+    with database.writing() as connection:
+        if connection.execute(text("SELECT count(*) FROM sources")).scalar_one() == 0:
+            names.register(
+                connection,
+                "s",
+                api="explorer",
+                identity={},
+                account="a",
+                since=None,
+                expected_every_s=None,
+                stale_after_s=None,
+                now=T,
+            )
+        upsert(connection, JOBS, rows, source="s", stamp=at, **more)
+
+
+def read(database: Database, *columns: str) -> list[tuple[Any, ...]]:
+    chosen = [JOBS.table.c[name] for name in columns]
+    with database.reading() as connection:
+        found = connection.execute(select(*chosen).order_by(JOBS.table.c.job_id))
+        return [tuple(row) for row in found]
+
+
+def test_many_rows_come_back_as_they_went_in(every_database: Database) -> None:
+    rows = [job(number) for number in range(MANY)]
+    write(every_database, rows, T)
+    assert read(every_database, *JOBS.fields) == [tuple(row) for row in rows]
+
+
+def test_of_many_rows_only_those_that_differ_are_touched(every_database: Database) -> None:
+    rows = [job(number) for number in range(MANY)]
+    write(every_database, rows, T)
+    rows[7] = rows[7]._replace(name="new")
+    rows[8] = rows[8]._replace(started_at=T)
+    write(every_database, rows, LATER)
+    changed = {n for n, at in read(every_database, "job_id", "changed_at") if at == LATER}
+    assert changed == {7, 8}
+    assert {at for (at,) in read(every_database, "first_synced_at")} == {T}
+
+
+def test_many_rows_that_know_some_columns_leave_the_others_alone(every_database: Database) -> None:
+    write(every_database, [job(number) for number in range(MANY)], T)
+    poorer = [job(number, name="new", task_count=None) for number in range(MANY)]
+    write(every_database, poorer, LATER, owns=("job_id", "name"))
+    assert read(every_database, "name", "task_count") == [("new", n) for n in range(MANY)]
+
+
+def test_of_rows_with_one_key_the_last_counts(every_database: Database) -> None:
+    rows = [job(number) for number in range(MANY)]
+    write(every_database, [*rows, job(5, name="last")], T)
+    assert read(every_database, "name")[5] == ("last",)
+
+
+def test_two_batches_of_one_transaction_do_not_mix(every_database: Database) -> None:
+    with every_database.writing() as connection:
+        for start in (0, 1000):
+            rows = [job(start + number) for number in range(MANY)]
+            upsert(connection, JOBS, rows, source="s", stamp=T)
+    assert len(read(every_database, "job_id")) == 2 * MANY
+
+
+def test_a_batch_that_cannot_be_written_is_the_databases_trouble(every_database: Database) -> None:
+    rows = [job(number) for number in range(MANY)]
+    rows[60] = rows[60]._replace(status="longer than its column")
+    if every_database.dialect == "sqlite":  # it knows no lengths
+        rows[60] = rows[60]._replace(text_repaired=None)  # type: ignore[arg-type]
+    with pytest.raises(DatabaseTrouble) as caught:
+        write(every_database, rows, T)
+    assert not retriable(caught.value)
+    assert read(every_database, "job_id") == []
+    write(every_database, rows[:60], T)
+    assert len(read(every_database, "job_id")) == 60
+
+
+@pytest.mark.parametrize("every_database_url", ["postgresql"], indirect=True)
+def test_a_server_that_goes_while_rows_are_copied_is_waited_for(every_database: Database) -> None:
+    def copy_from_the_dead() -> None:
+        with every_database.writing() as connection:
+            pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+            with every_database.writing() as other:
+                other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+            module._copy(connection, "COPY jobs FROM STDIN", [])
+
+    with pytest.raises(DatabaseTrouble) as caught:
+        copy_from_the_dead()
+    assert retriable(caught.value)
+    write(every_database, [job(1)], T)
+
+
+@pytest.mark.parametrize("count", [0, 1203])
+def test_ids_are_found_whatever_their_number(every_database: Database, count: int) -> None:
+    write(every_database, [job(7, job_id=2**60 + number) for number in range(10)], T)
+    wanted = [2**60 + number for number in range(5, 5 + count)]
+    with every_database.reading() as connection:
+        found = [
+            id_
+            for condition in among(connection, JOBS.table.c.job_id, wanted)
+            for (id_,) in connection.execute(select(JOBS.table.c.job_id).where(condition))
+        ]
+    assert sorted(found) == wanted[: min(count, 5)]
