@@ -143,7 +143,7 @@ def test_a_soak_at_one_second_schedules(database_url: str, tmp_path: Path) -> No
     world = World.empty()
     figures: list[tuple[float, float, int, int]] = []
     with Simulator(world) as sim, _happening(world, 5):
-        text = sources(sim, more="  concurrency: 2") + _EVERY_SECOND
+        text = sources(sim, more="  overlap: 1m\n  settle: 1m") + _EVERY_SECOND
         with Running(tmp_path, database_url, text) as daemon:
             daemon.hears("rows written")
             began = time.monotonic()
