@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 from crash_kit import DATA
 from http_kit import START
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sync_kit import Syncing, sources
 
 from etl.backfill import Order, Range, Standing, backfill
@@ -20,10 +22,49 @@ from etl.ledger.backfills import Backfill, Window
 from etl.ledger.tables import unfinished
 from etl.passes import Outcome, Surroundings
 from etl.schema import metadata
-from etl.simulator import Quirks, Simulator, World
+from etl.simulator import Fault, Quirks, Simulator, World
+from etl.simulator.wire import Request
 from etl.units import Rate
 
 _WHEN = {"first_synced_at", "changed_at"}
+QUIRKS = {
+    "explorer": ("graph", Quirks()),
+    "explorer without filters": ("graph", Quirks(explorer_ignores="filter")),
+    "explorer without orders": ("graph", Quirks(explorer_ignores="order")),
+    "explorer without intervals": ("graph", Quirks(explorer_ignores="window")),
+    "explorer, old and small": (
+        "graph",
+        Quirks(
+            explorer_page_size_max=3,
+            explorer_window="exclusive",
+            explorer_null_items=True,
+            explorer_none="go_ms",
+            beyond_end="repeat",
+        ),
+    ),
+    "act2 live": ("scripts", Quirks()),
+    "act2 doc": ("scripts", Quirks(act2_shape="doc", act2_page_size_max=3)),
+    "act2 newest first": (
+        "scripts",
+        Quirks(act2_shape="doc", act2_order="desc", beyond_end="repeat"),
+    ),
+    "dataarts": ("quality", Quirks()),
+    "dataarts without windows": ("quality", Quirks(dataarts_ignores_window=True)),
+    "dataarts without windows, oldest first": (
+        "quality",
+        Quirks(dataarts_ignores_window=True, dataarts_order="asc"),
+    ),
+    "dataarts by pages": (
+        "quality",
+        Quirks(dataarts_offset="pages", dataarts_limit_max=10, dataarts_window="exclusive"),
+    ),
+}
+TABLES = {
+    "graph": ("jobs", "tasks", "sample_rows"),
+    "scripts": ("job_records", "host_results"),
+    "quality": ("quality_instances",),
+}
+"""Platforms with what they do where their documents are silent, by the source's name."""
 
 
 @dataclass
@@ -115,3 +156,41 @@ def held(database: Database, tables: Sequence[str] = DATA) -> dict[str, list[tup
         owed = select(unfinished.c.kind, unfinished.c.id)
         found["unfinished"] = sorted(tuple(row) for row in connection.execute(owed))
     return found
+
+
+def starts(database: Database, name: str) -> dict[Any, datetime]:
+    """The listing time of each execution that is held, by its id."""
+    table = metadata.tables[TABLES[name][0]]
+    at = table.c.created_at if name == "graph" else table.c.started_at
+    with database.reading() as connection:
+        found = connection.execute(select(list(table.primary_key)[1], at)).all()
+        return dict(map(tuple, found))
+
+
+def empty(database: Database, name: str) -> None:
+    with database.writing() as connection:
+        for table in reversed(TABLES[name]):
+            connection.execute(delete(metadata.tables[table]))
+
+
+def stop_at(backfilling: Backfilling, request: int) -> None:
+    """Tells the run to stop when the platform gets that request from now on."""
+    numbers = count(1)
+
+    def harmless(_: Request) -> bool:
+        if next(numbers) == request:
+            backfilling.stop.set()
+        return False
+
+    backfilling.sim.fault(Fault("delay", times=None, when=harmless))
+
+
+def a_window() -> Callable[[Request], bool]:
+    """Whether a request asks for the window that holds a certain moment."""
+    moment = int((START - timedelta(minutes=45)).timestamp() * 1000)
+
+    def bad(request: Request) -> bool:
+        begins, ends = (int(request.params.get(f"{side}_time", 0)) for side in ("start", "end"))
+        return begins <= moment < ends - 2 and ends - begins < 1_200_000
+
+    return bad

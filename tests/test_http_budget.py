@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from etl.clock import Clock
 from etl.http import Api, Registry, open_api
 from etl.http.address import Origin
-from etl.http.budget import InFlight, SlidingWindow
+from etl.http.budget import InFlight, SlidingWindow, Slowed
 from etl.units import Rate
 
 
@@ -326,3 +326,25 @@ def test_a_strict_rate_on_the_real_clock() -> None:
         assert not wait(futures, 10).not_done
     assert most_in_a_window(at, 0.15) <= 5
     assert max(at) - min(at) < 3
+
+
+def test_a_slower_rate_of_ones_own_leaves_the_accounts_as_it_is() -> None:
+    """It asks less of what is shared; others go on with the account's rate."""
+    clock, asked = FakeClock(), []
+
+    class Shared(SlidingWindow):
+        def reserve(self, rates: Iterable[Rate]) -> float:
+            asked.append(tuple(rates))
+            return super().reserve(asked[-1])
+
+    slots = Slowed(Shared(clock), Rate(2, 10.0), clock)
+    shared = (Rate(35, 10.0),)
+    for _ in range(2):
+        assert slots.reserve(shared) == 0
+    assert slots.reserve(shared) == math.inf
+    slots.arrived()
+    slots.arrived()
+    assert slots.reserve(shared) == 10
+    clock.advance(10)
+    assert slots.reserve(shared) == 0
+    assert asked == [shared] * 3, "what waits for its own rate takes no slot of the others"
