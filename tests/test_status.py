@@ -232,6 +232,7 @@ def test_durations_are_said_in_two_units_at_most(seconds: float, said: str) -> N
 def test_moments_are_said_from_now() -> None:
     assert ago(None, NOW) == "never"
     assert ago(NOW - 3 * MINUTE, NOW) == "3 min ago"
+    assert ago(NOW - timedelta(seconds=5.2), NOW) == "5 s ago"
     assert ago(NOW + MINUTE, NOW) == "just now", "another machine's clock may be ahead"
     assert ahead(NOW + timedelta(seconds=30), NOW) == "in 30 s"
     assert ahead(NOW - MINUTE, NOW) == "now"

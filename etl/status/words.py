@@ -27,7 +27,7 @@ def ago(moment: datetime | None, now: datetime) -> str:
     if moment is None:
         return "never"
     seconds = (now - moment).total_seconds()
-    return "just now" if seconds < 1 else f"{span(_whole(seconds))} ago"
+    return "just now" if seconds < 1 else f"{_distance(seconds)} ago"
 
 
 def ahead(moment: datetime | None, now: datetime) -> str:
@@ -35,7 +35,7 @@ def ahead(moment: datetime | None, now: datetime) -> str:
     if moment is None:
         return "not scheduled"
     seconds = (moment - now).total_seconds()
-    return "now" if seconds < 1 else f"in {span(_whole(seconds))}"
+    return "now" if seconds < 1 else f"in {_distance(seconds)}"
 
 
 def counted(number: int, noun: str) -> str:
@@ -43,6 +43,6 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _whole(seconds: float) -> float:
+def _distance(seconds: float) -> str:
     """Tenths of a second tell nothing of a distance in time."""
-    return float(max(10, round(seconds))) if seconds >= 9.5 else round(seconds)
+    return f"{seconds:.0f} s" if seconds < 59.5 else span(seconds)
