@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from explorer_kit import (
     NOW,
     Memory,
     ids,
+    is_list,
     lists,
     opened,
     settings_for,
@@ -20,7 +22,7 @@ from explorer_kit import (
     world_of,
 )
 
-from etl.simulator import Fault, Simulator, World
+from etl.simulator import Fault, Quirks, Simulator, World
 from etl.source import Doubt, Page
 from etl.sources.explorer import SOURCE
 from etl.sources.explorer.listing import Interval, JobList
@@ -247,6 +249,27 @@ def test_a_page_that_is_wrong_once_costs_no_job(
     sim.fault(Fault(kind, "/api-open/v1/jobs", after=after))
     found, _ = listed(sim)
     assert sorted(found) == list(range(1, 46))
+
+
+@pytest.mark.parametrize("ignores", ["nothing", "filter", "order", "window"])
+@pytest.mark.parametrize("since", [None, NOW - 30 * MINUTE])
+def test_a_page_that_comes_short_hides_nothing_behind_it(
+    ignores: Any, since: datetime | None
+) -> None:
+    """Short pages are followed by full ones, which begin where a full page would have ended."""
+    wanted = set(range(1 if since is None else 15, 46))
+    for after, times, size in itertools.product((0, 1, 2, 3), (1, 2), (1, 4)):
+        with Simulator(world_of(45), Quirks(explorer_ignores=ignores)) as sim:
+            sim.fault(Fault("page_size", when=is_list, after=after, times=times, size=size))
+            found: set[int] = set()
+            with opened(settings_for(sim)) as api:
+                for batch in walk(JobList(api, 10), Interval(since, None)):
+                    found |= {int(entry.key) for entry in batch.jobs}
+                    assert batch.doubt is None
+                    if batch.complete_to is not None:
+                        done = 45 - (NOW - batch.complete_to) // MINUTE
+                        assert found >= {n for n in wanted if n <= done}, (after, times, size)
+            assert found == wanted, (after, times, size)
 
 
 @pytest.mark.parametrize("clamp", [None, 1, 7])

@@ -134,8 +134,8 @@ class WorldMachine(RuleBasedStateMachine):
         """The next pages lie."""
         self.clock.advance(seconds)
         size = max(1, size) if kind == "page_size" else size
-        when = self._further_page if kind == "repeat_page" else None
-        fault = Fault(kind, self.list_path, times=times, after=after, size=size, when=when)
+        when = self._further_page if kind == "repeat_page" else self._listing
+        fault = Fault(kind, times=times, after=after, size=size, when=when)
         self._faults.append(self.sim.fault(fault))
         self._sync()
 
@@ -259,9 +259,15 @@ class WorldMachine(RuleBasedStateMachine):
     def _ours(self, request: Request) -> bool:
         return not request.path.endswith("/sample_result")
 
+    def _listing(self, request: Request) -> bool:
+        """Whether a request is for a page of the list."""
+        return request.path.endswith(self.list_path)
+
     def _further_page(self, request: Request) -> bool:
         """Whether a request is for another page than the first."""
         params = request.params
+        if not self._listing(request):
+            return False
         number = params.get("page") or params.get("pageNo") or "1"
         return number != "1" or params.get("offset", "0") != "0"
 

@@ -331,7 +331,7 @@ class DataArtsMachine(WorldMachine):
     """Instances run, end and vanish."""
 
     name = "quality"
-    list_path = "/v2/"
+    list_path = "/quality/instances"
 
     @initialize(
         ignores=st.booleans(),

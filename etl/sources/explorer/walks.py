@@ -120,9 +120,11 @@ class _OldestFirst:
     ) -> Generator[Batch, None, datetime | None]:
         """Walks from the interval's beginning; answers from where to ask anew, None at the end."""
         before: Step[Entry] | None = None
+        gaps = _Gaps()
         for step in walked:
             self._check(step, before, interval)
-            known = self._ordered and not _shrank(before, step)
+            gap = gaps.before(step)
+            known = self._ordered and not gap and not _shrank(before, step)
             yield self._found.take(step, known, self._progress(step))
             if known and self._over:
                 return None
@@ -171,16 +173,42 @@ def _newest_first(jobs: JobList, found: _Found, wanted: dict[str, Json]) -> Iter
     walked = Walk(partial(jobs.ask, wanted=wanted), _key, jobs.page_size)
     first, falling, reached = found.interval.first, True, False
     before: Step[Entry] | None = None
+    gaps = _Gaps()
     for step in walked:
         yield found.take(step, False, step.progress)
+        gap = gaps.before(step)
         falling = falling and _falls(step, before)
         times = _times(step.items)
         older = bool(times) and first is not None and max(times) < first
-        if older and falling and not _shrank(before, step):
+        if older and falling and not gap and not _shrank(before, step):
             reached = True
             break
         before = step
     yield found.end(None if reached else walked)
+
+
+class _Gaps:
+    """Whether something may lie between two pages: order alone then proves nothing more.
+
+    A page narrower than another, with one after it, did not reach as far as that one begins;
+    one that brought nothing new may stand in the place of another.
+    """
+
+    def __init__(self) -> None:
+        self._last: Step[Entry] | None = None
+        self._widest = 0
+        self._open = False
+
+    def before(self, step: Step[Entry]) -> bool:
+        """Whether there is a gap before `step`, or was one before."""
+        last, self._last = self._last, step
+        self._widest = max(self._widest, len(step.items))
+        if last is not None and step.items:
+            width = len(last.items) + last.skipped
+            far = step.row > last.row + width
+            repeated = last.row > 0 and bool(last.items) and not last.new
+            self._open = self._open or repeated or (far and width < self._widest)
+        return self._open
 
 
 def _falls(step: Step[Entry], before: Step[Entry] | None) -> bool:
