@@ -6,9 +6,11 @@ goes on where it was. `sources.pruned_before` is raised first, so that nothing i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -35,6 +37,8 @@ from etl.values import FINAL
 
 _AT_ONCE = 200
 """Executions that go in one transaction."""
+_LOOKED_UP = 10_000
+"""Keys that are looked up together."""
 
 
 @dataclass
@@ -66,7 +70,8 @@ def prune(
             raise Usage(f"--older-than {before:%Y-%m-%d %H:%M} UTC is still to come")
         one.write(lambda writing: _raise_border(writing, one.seat.source, before))
         pruned.kept_unfinished = _read(around, configured, before, keeping=True)
-        while gone := one.write(lambda writing: _some(writing, configured, before)):
+        for ids in _oldest(around, configured, before):
+            gone = one.write(partial(_delete, configured=configured, before=before, ids=ids))
             pruned.executions += gone[0]
             pruned.rows += gone[1]
             one.observer(configured.name, one.tally, one.api, None)
@@ -144,19 +149,35 @@ def _raise_border(writing: Writing, name: str, before: datetime) -> None:
     )
 
 
-def _some(writing: Writing, configured: Configured, before: datetime) -> tuple[int, int] | None:
-    """(executions, rows) that went in this transaction; None when nothing is left."""
-    connection, name, tables = writing.connection, configured.name, configured.source.tables
-    columns, key = tables[0].table.c, tables[0].key[0]
+def _oldest(
+    around: Surroundings, configured: Configured, before: datetime
+) -> Iterator[Sequence[Any]]:
+    """Keys of what may go, oldest first, as many as go at once; until nothing is left."""
+    table = configured.source.tables[0]
+    columns, key = table.table.c, table.key[0]
     statement = (
         select(columns[key])
-        .where(_prunable(tables[0], name, before))
-        .order_by(columns[tables[0].listed_by], columns[key])
-        .limit(_AT_ONCE)
+        .where(_prunable(table, configured.name, before))
+        .order_by(columns[table.listed_by], columns[key])
+        .limit(_LOOKED_UP)
     )
-    ids = list(connection.execute(statement).scalars())
-    if not ids:
-        return None
+    while True:
+        with around.database.reading() as connection:
+            found = list(connection.execute(statement).scalars())
+        if not found:
+            return
+        for start in range(0, len(found), _AT_ONCE):
+            yield found[start : start + _AT_ONCE]
+
+
+def _delete(
+    writing: Writing, *, configured: Configured, before: datetime, ids: Sequence[Any]
+) -> tuple[int, int]:
+    """(executions, rows) that went in this transaction: those of `ids` that still may."""
+    connection, name, tables = writing.connection, configured.name, configured.source.tables
+    columns, key = tables[0].table.c, tables[0].key[0]
+    still = select(columns[key]).where(columns[key].in_(ids), _prunable(tables[0], name, before))
+    ids = list(connection.execute(still).scalars())
     rows = 0
     for table in reversed(tables):
         own = table.table.c
