@@ -8,15 +8,20 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from http_kit import FakeClock
+from http_kit import START, FakeClock
 from rich.console import Console
+from sync_kit import sources
 
 from etl.backfill import Standing
 from etl.cli import progress
 from etl.cli.standing import Lines, line, picture, summary
+from etl.db import Database
 from etl.engine import Pass
 from etl.http import Api
+from etl.passes import Surroundings
+from etl.simulator import Simulator, World
 from etl.store import Tally
+from etl.sync import sync
 from etl.units import Rate
 
 
@@ -118,3 +123,13 @@ def test_a_sync_shows_its_row_before_anything_is_committed() -> None:
     Console(file=out, width=100, color_system=None).print(live._progress.get_renderable())
     assert "graph" in out.getvalue()
     assert "17 requests" in out.getvalue()
+
+
+def test_a_pass_is_told_of_before_it_has_read_anything(database: Database) -> None:
+    told: list[int] = []
+    with Simulator(World.empty(START)) as sim:
+        around = Surroundings(
+            database, threading.Event(), lambda _, __, api, ___: told.append(api.requests)
+        )
+        assert sync(sources(sim)["graph"], around).error is None
+    assert told[0] == 0
