@@ -67,8 +67,7 @@ def test_a_sync_does_not_look_back_behind_the_border(database: Database, name: s
 
 
 @pytest.mark.parametrize("name", PLATFORMS)
-def test_what_is_not_final_stays_with_all_below_it(every_database: Database, name: str) -> None:
-    database = every_database
+def test_what_is_not_final_stays_with_all_below_it(database: Database, name: str) -> None:
     with copied(database, name) as proving:
         ids = proving.ids(name)
         proving.alter(name, ids[2], status="running")
