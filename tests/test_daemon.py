@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -22,12 +23,15 @@ from daemon_kit import (
 from sqlalchemy import text, update
 
 from etl.config import next_run_at
+from etl.daemon.tasks import Firing, Task
 from etl.db import Database
 from etl.errors import Migrated
 from etl.ledger import seats
 from etl.ledger.process import this_process
 from etl.ledger.tables import sync_leases, sync_runs
+from etl.passes import Surroundings
 from etl.simulator import Fault, World
+from etl.sync import sync
 
 __all__ = ["simulated"]
 
@@ -267,7 +271,23 @@ def test_a_reload_takes_the_new_schedule_and_refuses_a_broken_one(
         assert "reloaded: 1 sources, 1 schedules" in caplog.text
 
 
-def test_a_source_that_is_taken_out_is_left_alone(database: Database, simulated: Make) -> None:
+def test_a_sync_by_hand_is_no_reason_to_catch_up(database: Database, simulated: Make) -> None:
+    clock = clock_at(NOON)
+    with platforms(World.empty(), clock) as sim:
+        given = sources(sim, "graph") + "schedules:\n  - sync: all\n    cron: '@daily'\n"
+        by_hand = simulated(database, given, clock=clock, start=False).daemon.config.source("graph")
+        around = Surroundings(database, threading.Event(), lambda *_: None, clock)
+        for _ in range(2):
+            assert sync(by_hand, around).error is None
+            clock.advance(DAY.total_seconds() / 2 + 60)
+        daemon = simulated(database, given, clock=clock)
+        daemon.pass_by(HOUR)
+        assert [run.triggered_by for run in daemon.runs()] == ["command"] * 2
+
+
+def test_a_source_that_is_taken_out_is_left_alone(
+    database: Database, simulated: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     clock = clock_at(NOON)
     with platforms(World.empty(), clock) as sim:
         daemon = simulated(database, sources(sim) + HOURLY, clock=clock)
@@ -277,8 +297,11 @@ def test_a_source_that_is_taken_out_is_left_alone(database: Database, simulated:
         daemon.daemon.reload_asked.set()
         daemon.until(clock.now())
         before = len(daemon.runs())
+        daemon.daemon.lanes.offer(Firing(Task("scripts", "sync"), clock.now()))  # on its way
+        caplog.clear()
         daemon.pass_by(3 * HOUR)
         assert {run.source for run in daemon.runs()[before:]} == {"graph"}
+        assert caplog.records == []
 
 
 def test_a_source_that_no_schedule_syncs_is_named(
@@ -303,12 +326,13 @@ def test_a_migrated_database_ends_the_daemon(
     migrate.require_head(database)
     clock = clock_at(NOON)
     with platforms(World.empty(), clock) as sim:
-        every = "schedules:\n  - sync: all\n    cron: '59 * * * *'\n"
+        every = "schedules:\n  - sync: all\n    cron: '{} * * * *'\n"
+        every = every.format(59 if idle else 1)
         daemon = simulated(database, sources(sim, "graph") + every, clock=clock)
         daemon.until(clock.now())
         with database.writing() as connection:
             connection.execute(text("UPDATE etl_version SET version_num = '9999'"))
-        daemon.pass_by(6 * MINUTE if idle else HOUR)
+        daemon.pass_by(6 * MINUTE if idle else 2 * MINUTE)
     assert isinstance(daemon.daemon.ended_by, Migrated)
     assert daemon.daemon.ended_by.exit_code == 2
     assert "9999" in str(daemon.daemon.ended_by)
