@@ -215,8 +215,8 @@ class Pass:
         debts.add(connection, name, batch.debts, terms=self.terms, now=now)
         debts.settle(connection, name, batch.settled)
         if rejects.any_open(connection, name):
-            well = [record.id for record in records if not record.rejects]
-            rejects.resolve(connection, name, self.source.stream, well, now=now)
+            read = {record.id: {r.name or "" for r in record.rejects} for record in records}
+            rejects.resolve(connection, name, self.source.stream, read, now=now)
 
     def _write_position(self, writing: Writing, batch: _Batch, moved: Moved) -> None:
         connection, name, stream = writing.connection, self.seat.source, self.source.stream

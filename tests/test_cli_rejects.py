@@ -93,3 +93,35 @@ def test_a_dismissed_one_is_not_shown_again(folder: Path) -> None:
 def test_an_unknown_number_is_wrong_usage(folder: Path) -> None:
     done = _rejects(folder, "show", "99")
     assert (done.code, "no reject 99" in done.err) == (2, True)
+
+
+def test_each_bad_row_of_a_record_is_kept_and_resolved_by_itself(tmp_path: Path) -> None:
+    world = World.empty()
+    job = world.explorer.create("flow", ("BFS",), world.now())
+    world.explorer.finish(job.id, samples={"BFS": [["a"], ["b"], ["x"]]})
+    with Simulator(world) as sim:
+        url, token = sim.url, sim.credentials.explorer_token
+        (tmp_path / "schedules.yaml").write_text(
+            f"sources:\n  graph: {{api: explorer, url: '{url}', token: '{token}'}}\n"
+        )
+        sim.fault(_sample('[["a"], 5, "x"]'))
+        assert run("sync", cwd=tmp_path).code == 0
+        assert _open(tmp_path) == ["5", '"x"']
+        sim.clear_faults()
+        sim.fault(_sample('[["a"], ["b"], "x"]'))
+        assert _rejects(tmp_path, "retry").code == 1
+        assert _open(tmp_path) == ['"x"']
+        sim.clear_faults()
+        assert _rejects(tmp_path, "retry").code == 0
+        assert _open(tmp_path) == []
+
+
+def _sample(items: str) -> Fault:
+    body = f'{{"code": 0, "message": "", "data": {{"items": {items}}}}}'
+    return Fault("body", times=None, body=body, when=lambda r: r.path.endswith("/sample_result"))
+
+
+def _open(folder: Path) -> list[str]:
+    query = "SELECT payload FROM rejected_records WHERE resolved_at IS NULL ORDER BY reject_id"
+    answer = run("sql", "--format", "json", query, cwd=folder)
+    return [row["payload"] for row in json.loads(answer.out)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from etl.values import Json
+from etl.values import Json, canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +15,21 @@ class Reject:
 
     `upstream_id` is None when the record has no usable key. `payload` is the raw JSON value with
     what must never be stored already taken out (`parameters.password`).
+    `part`: a row of the record `upstream_id`, without a key of its own; several may be bad.
     """
 
     upstream_id: str | None
     reason: str
     payload: Json
+    part: bool = False
+
+    @property
+    def name(self) -> str | None:
+        """What tells it from other rejects: the key, that of a part followed by a digest."""
+        if self.upstream_id is None or not self.part:
+            return self.upstream_id
+        digest = hashlib.sha256(canonical(self.payload).encode("utf-8", "replace")).hexdigest()
+        return f"{self.upstream_id}/{digest[:12]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from datetime import datetime
 
@@ -69,11 +69,10 @@ def keep(  # noqa: PLR0913 - one row of the table needs all of this
 def _keep_one(  # noqa: PLR0913 - one row of the table needs all of this
     connection: Connection, source: str, stream: str, reject: Reject, run_id: int, now: datetime
 ) -> None:
-    mark = fingerprint(reject.upstream_id, reject.payload)
+    id_ = reject.name
+    mark = fingerprint(id_, reject.payload)
     values = {
-        "upstream_id": None
-        if reject.upstream_id is None
-        else repaired(reject.upstream_id)[0][:255],
+        "upstream_id": None if id_ is None else repaired(id_)[0][:255],
         "reason": masked(repaired(reject.reason)[0]),
         "payload": _payload(reject.payload),
         "run_id": run_id,
@@ -137,21 +136,26 @@ def any_open(connection: Connection, source: str) -> bool:
 
 
 def resolve(
-    connection: Connection, source: str, stream: str, ids: Sequence[str], *, now: datetime
+    connection: Connection, source: str, stream: str, read: Mapping[str, Set[str]], *, now: datetime
 ) -> None:
-    """The records `ids` were read well: their rejects are resolved as `written`."""
-    marks = [fingerprint(id_, None) for id_ in ids]
-    for start in range(0, len(marks), _CHUNK):
-        connection.execute(
-            update(rejected_records)
-            .where(
-                _T.source == source,
-                _T.stream == stream,
-                _T.fingerprint.in_(marks[start : start + _CHUNK]),
-                _T.resolved_at.is_(None),
+    """The records of `read` were read; of their rejects, those not named again are `written`."""
+    where = (_T.source == source, _T.stream == stream, _T.resolved_at.is_(None))
+    parts = connection.execute(
+        select(_T.reject_id, _T.upstream_id).where(*where, _T.upstream_id.like("%/%"))
+    )
+    well = [
+        row.reject_id
+        for row in parts
+        if row.upstream_id not in read.get(row.upstream_id.partition("/")[0], {row.upstream_id})
+    ]
+    marks = [fingerprint(id_, None) for id_, again in read.items() if id_ not in again]
+    for column, values in ((_T.reject_id, well), (_T.fingerprint, marks)):
+        for start in range(0, len(values), _CHUNK):
+            connection.execute(
+                update(rejected_records)
+                .where(*where, column.in_(values[start : start + _CHUNK]))
+                .values(resolved_at=now, resolution="written")
             )
-            .values(resolved_at=now, resolution="written")
-        )
 
 
 def open_count(connection: Connection, source: str) -> int:

@@ -106,7 +106,7 @@ def quarantined(connection: Connection, name: str, stream: str) -> Iterator[tupl
     streamed = connection.execution_options(stream_results=True, yield_per=_FETCHED)
     for id_, resolution in streamed.execute(statement):
         if resolution != "written":
-            yield id_, resolution == "dismissed"
+            yield id_.partition("/")[0], resolution == "dismissed"  # a part names its record
 
 
 def owed(connection: Connection, name: str, ids: Sequence[str]) -> set[str]:

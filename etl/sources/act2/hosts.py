@@ -35,10 +35,11 @@ def host_results(
         try:
             made = _host_result(item, done, zone, max_output)
         except BadKey as error:
-            rejects.append(Reject(done.row.record_id, str(error), privacy.payload(item)))
+            rejects.append(Reject(done.row.record_id, str(error), privacy.payload(item), part=True))
         except RecursionError:
             note = privacy.payload(item)
-            rejects.append(Reject(done.row.record_id, "a host's row is nested too deeply", note))
+            reason = "a host's row is nested too deeply"
+            rejects.append(Reject(done.row.record_id, reason, note, part=True))
         else:
             groups[made.host_id].append(made)
     return [row for group in groups.values() for row in _numbered(group)], rejects

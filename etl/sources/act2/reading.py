@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from etl.errors import BadRequest, Gone, Malformed, SourceFailed, TooLarge, Transient
@@ -204,7 +204,7 @@ class Reader:
             self.patience.failed(error)
             self.patience.check()
             return self._without_result(record_id, held, error)
-        rejects = [Reject(record_id, r.reason, r.payload) for r in found.rejects]
+        rejects = [replace(reject, upstream_id=record_id, part=True) for reject in found.rejects]
         return Hosts(found.rows, answer.asked_at, rejects, found.single)
 
     def _without_result(self, record_id: str, held: Hosts | None, error: SourceFailed) -> Hosts:

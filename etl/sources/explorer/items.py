@@ -166,7 +166,7 @@ def _any_sample(task: Task, items: Sequence[Json]) -> Sample:
     for place, item in enumerate(items, 1):
         if not isinstance(item, list):
             reason = f"row {place} of the sample of task {task.task_id} is no array"
-            rejects.append(Reject(str(task.job_id), reason, item))
+            rejects.append(Reject(str(task.job_id), reason, item, part=True))
             continue
         first, second, third = ([_cell(value) for value in item[:3]] + [None] * 3)[:3]
         any_repaired = any_repaired or any(

@@ -209,7 +209,7 @@ class _Tasks:
             try:
                 task = items.task(job_id, item)
             except BadKey as error:
-                self.rejects.append(Reject(id_, f"a task: {error}", item))
+                self.rejects.append(Reject(id_, f"a task: {error}", item, part=True))
             else:
                 rows[task.task_id] = task
         self.rows = list(rows.values())
