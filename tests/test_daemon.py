@@ -304,19 +304,6 @@ def test_a_source_that_is_taken_out_is_left_alone(
         assert caplog.records == []
 
 
-def test_a_source_that_no_schedule_syncs_is_named(
-    database: Database, simulated: Make, caplog: pytest.LogCaptureFixture
-) -> None:
-    with platforms(World.empty(), clock := clock_at(NOON)) as sim:
-        only = "schedules:\n  - sync: graph\n    every: 1h\n"
-        simulated(database, sources(sim) + only, clock=clock)
-    warned = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert warned == [
-        "no schedule syncs the source 'scripts'",
-        "no schedule syncs the source 'quality'",
-    ]
-
-
 @pytest.mark.parametrize("idle", [False, True])
 def test_a_migrated_database_ends_the_daemon(
     database: Database, simulated: Make, idle: bool

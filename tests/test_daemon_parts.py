@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -205,3 +206,16 @@ def test_the_moments_of_a_minute_schedule_are_a_minute_apart_across_both_clock_c
         while times[-1] < at + 5 * HOUR:
             times.append(next_after(entry, "graph", times[-1]))
         assert {b - a for a, b in pairwise(times)} == {10 * MINUTE}
+
+
+def test_a_source_that_no_schedule_syncs_is_named(
+    database: Database, simulated: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    with platforms(World.empty(), clock := clock_at(NOON)) as sim:
+        only = "schedules:\n  - sync: graph\n    every: 1h\n"
+        simulated(database, sources(sim) + only, clock=clock)
+    warned = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert warned == [
+        "no schedule syncs the source 'scripts'",
+        "no schedule syncs the source 'quality'",
+    ]
