@@ -19,6 +19,7 @@ from etl.http.address import Origin
 from etl.http.budget import InFlight, SlidingWindow, Slots
 from etl.http.gate import Gate
 from etl.http.halt import Halt
+from etl.http.pace import Pace
 from etl.http.platform import Credentials
 from etl.units import Rate
 
@@ -71,6 +72,7 @@ class Account:
         self._gates: list[Gate] = []
         self._in_flight = 0
         self._adaptive = InFlight()
+        self._pace = Pace()
         self._ceiling = 1
         self._rates: tuple[Rate, ...] = ()
         self._named: Rate | None = None
@@ -148,6 +150,9 @@ class Account:
                 self._adaptive.trouble(ticket.sent_at, now)
             elif outcome is Outcome.ACCEPTED:
                 self._adaptive.well(ticket.sent_at, now, ticket.took_s)
+                self._pace.accepted(ticket.sent_at, now)
+            if outcome is not Outcome.ACCEPTED:
+                self._pace.failed(ticket.sent_at)
             try:
                 return ticket.gate is not None and self._pass(ticket.gate, ticket, outcome, reason)
             finally:
@@ -158,6 +163,11 @@ class Account:
         with self._changed:
             gate.end_renewal(failure, self._clock.monotonic())
             self._changed.notify_all()
+
+    def throttled(self, ticket: Ticket, wish_s: float | None) -> None:
+        """The platform answered 429: it bears less than was sent."""
+        with self._changed:
+            self._pace.throttled(ticket.sent_at, self._clock.monotonic(), wish_s)
 
     def hold(self, seconds: float) -> None:
         """The platform asks for a pause: nobody sends anything before it is over."""
@@ -203,10 +213,13 @@ class Account:
                 f"the platform asked everybody to wait, {held:.0f} s more; come back then",
                 retry_after_s=held,
             )
+        if held <= 0:
+            held = self._pace.delay(self._clock.monotonic())
         return held if held > 0 else self._slots.reserve(self._rates)
 
     def _send(self, gate: Gate | None) -> Ticket:
         self._in_flight += 1
+        self._pace.sent()
         alone = gate is not None and not gate.proven
         if gate is not None and alone:
             gate.busy = True

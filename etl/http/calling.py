@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urljoin
 
@@ -149,7 +150,7 @@ class Caller:
             try:
                 reply = self._send(question, ticket, silence)
                 moved = _moved(question, reply)
-                content = None if moved is not None else self._judged(question, reply)
+                content = None if moved is not None else self._judged(question, reply, ticket)
             except Unauthorized as error:
                 refusal = str(error)
             except BaseException as error:
@@ -188,9 +189,9 @@ class Caller:
                 reply = self._send(question, ticket, silence)
                 moved = _moved(question, reply)
                 if is_overload(reply.status):
-                    self._judged(question, reply, judge_status)
+                    self._judged(question, reply, ticket, judge_status)
                 elif moved is None and judge is not None:
-                    self._judged(question, reply, judge)
+                    self._judged(question, reply, ticket, judge)
             except BaseException as error:
                 self._account.done(ticket, _outcome(error))
                 raise
@@ -219,19 +220,23 @@ class Caller:
             return reply
         raise failure
 
-    def _judged(self, question: Question, reply: Reply, judge: Judge | None = None) -> Any:
+    def _judged(
+        self, question: Question, reply: Reply, ticket: Ticket, judge: Judge | None = None
+    ) -> Any:
         try:
             return (judge or self._judge)(reply)
         except SourceFailed as error:
             failure = _placed(question, error, reply)
         if isinstance(failure, Transient):
-            self._heed(failure, reply)
+            self._heed(failure, reply, ticket)
         raise failure  # outside the handler: its context may hold the whole body
 
-    def _heed(self, failure: Transient, reply: Reply) -> None:
+    def _heed(self, failure: Transient, reply: Reply, ticket: Ticket) -> None:
         """What the platform asks of everybody: a pause, a rate."""
         if failure.retry_after_s is None:
             failure.retry_after_s = retry_wish(reply)
+        if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+            self._account.throttled(ticket, failure.retry_after_s)
         if failure.retry_after_s is not None:
             self._account.hold(failure.retry_after_s)
         limit = named_limit(reply)
