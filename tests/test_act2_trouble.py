@@ -250,7 +250,7 @@ def test_an_inventory_with_a_hole_proves_nothing() -> None:
         lines, [doubt] = inventory(sim, page_size=2)
     assert set(lines) == ids(world) - {hidden}
     assert (doubt.upstream_total, doubt.upstream_ids) == (5, 4)
-    assert doubt.reason == "1 records are counted but listed nowhere"
+    assert doubt.reason == "1 record is counted but listed nowhere"
 
 
 def test_the_inventory_knows_a_record_that_has_no_detail_any_more() -> None:

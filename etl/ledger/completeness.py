@@ -71,7 +71,9 @@ def note_window(  # noqa: PLR0913 - one row of the table needs all of this
         verdict, reason = "unproven", walked.doubt
     elif walked.unlisted:
         verdict = "unproven"
-        reason = f"{walked.unlisted} executions are counted but listed nowhere"
+        count = walked.unlisted
+        executions = "1 execution is" if count == 1 else f"{count} executions are"
+        reason = f"{executions} counted but listed nowhere"
     elif walked.rejected:
         verdict, reason = "incomplete", f"{walked.rejected} records went to quarantine"
     connection.execute(

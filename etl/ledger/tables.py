@@ -224,7 +224,7 @@ completeness = _table(
     _may("upstream_ids", _BIG, "How many ids it lists."),
     _may("database_ids", _BIG, "How many the database holds."),
     _may("missing", _BIG, "Listed, not in the database."),
-    _may("differing", _BIG, "In both, with another status."),
+    _may("differing", _BIG, "In both, with another status or fewer rows below than told."),
     _may("gone", _BIG, "In the database, no longer listed."),
     _may("database_unfinished", _BIG, "Of those in the database, not final."),
     _may("rejected", _BIG, "Listed and in quarantine."),

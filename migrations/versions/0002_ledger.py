@@ -252,7 +252,7 @@ def _completeness() -> None:
         may("upstream_ids", BIG, "How many ids it lists."),
         may("database_ids", BIG, "How many the database holds."),
         may("missing", BIG, "Listed, not in the database."),
-        may("differing", BIG, "In both, with another status."),
+        may("differing", BIG, "In both, with another status or fewer rows below than told."),
         may("gone", BIG, "In the database, no longer listed."),
         may("database_unfinished", BIG, "Of those in the database, not final."),
         may("rejected", BIG, "Listed and in quarantine."),

@@ -85,7 +85,8 @@ def inventory(api: Api, settings: Act2Settings, span: Span) -> Iterator[Sequence
         yield Doubt(f"the details of {failed} records cannot be read", span.since, span.until)
     unlisted = sum(missing.values())
     if unlisted:
-        reason = f"{unlisted} records are counted but listed nowhere"
+        records = "1 record is" if unlisted == 1 else f"{unlisted} records are"
+        reason = f"{records} counted but listed nowhere"
         total = listed + unlisted
         yield Doubt(reason, span.since, span.until, total, listed, unlisted)
 
