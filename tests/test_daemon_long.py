@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import databases
@@ -32,6 +33,8 @@ SOAK_MINUTES = float(os.environ.get("ETL_SOAK_MINUTES", "3"))
 _EVERY_SECOND = "schedules:\n  - sync: all\n    every: 1s\n"
 _SECOND = timedelta(seconds=1)
 _LEASE_S = 6
+_BUSY = 60
+"""Handles or threads of three passes with eight calls each in flight, and some of the daemon's."""
 _DATA = ("jobs", "tasks", "sample_rows", "job_records", "host_results", "quality_instances")
 
 
@@ -168,8 +171,10 @@ def test_a_soak_at_one_second_schedules(database_url: str, tmp_path: Path) -> No
     third = len(figures) // 3
     early, late = figures[third : 2 * third], figures[2 * third :]
     assert max(f[1] for f in late) < max(f[1] for f in early) * 1.05 + 2, "memory (MiB)"
-    assert max(f[2] for f in late) <= max(f[2] for f in early) + 3, "handles"
-    assert max(f[3] for f in late) <= max(f[3] for f in early) + 3, "threads"
+    for place, what in ((2, "handles"), (3, "threads")):
+        # A pass in the middle of its calls has up to eight of both: a leak raises the rest too.
+        assert median(f[place] for f in late) <= median(f[place] for f in early) + 1, what
+        assert max(f[place] for f in late) < _BUSY, what
     failures = [event for event in log if event["level"] == "warning"]
     assert len(failures) < 20 * SOAK_MINUTES
 
