@@ -17,6 +17,10 @@ _SENSITIVE = re.compile(
     re.IGNORECASE,
 )
 _SAFE_IN_PATH = "/%:@!$&'()*+,;=~"
+_PLAIN = re.compile(r"[A-Za-z0-9/_.~-]*")
+_PLAIN_QUERY = re.compile(
+    r"[A-Za-z0-9_.~-]+=[A-Za-z0-9_.~-]*(?:&[A-Za-z0-9_.~-]+=[A-Za-z0-9_.~-]*)*"
+)
 _SHOWN = 300
 
 
@@ -73,8 +77,13 @@ def base_of(url: str) -> str:
 
 def target(path: str, params: Mapping[str, str | int] | None) -> str:
     """Path and query as they are sent. `%` stays: quote segments that may hold `/` or `%`."""
-    quoted = quote(path, safe=_SAFE_IN_PATH)
-    return f"{quoted}?{urlencode(params, quote_via=quote)}" if params else quoted
+    quoted = path if _PLAIN.fullmatch(path) else quote(path, safe=_SAFE_IN_PATH)
+    if not params:
+        return quoted
+    plain = "&".join([f"{name}={value}" for name, value in params.items()])
+    if not _PLAIN_QUERY.fullmatch(plain):
+        plain = urlencode(params, quote_via=quote)
+    return f"{quoted}?{plain}"
 
 
 def shown(url: str) -> str:

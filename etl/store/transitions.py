@@ -25,16 +25,17 @@ def note_transitions(  # noqa: PLR0913 - one row of the table needs all of this
     run_id: int,
 ) -> None:
     """One row for each status that moved, and for the first sight of something unfinished."""
-    place = table.fields.index("status")
+    place, end = table.fields.index("status"), table.fields.index("finished_at")
+    width, held_rows = len(table.key), held.rows.get(table.name, {})
     changes: dict[tuple[Any, ...], dict[str, Any]] = {}
     for owns, part in rows.items():
         if owns is not None and "status" not in owns:
             continue
         for row in part:
-            key = row[: len(table.key)]
-            before = held.row(table, key)
-            old, new = before["status"] if before else None, row[place]
-            if old == new or (old is None and _is_final(table, row, new)):
+            key, new = row[:width], row[place]
+            before = held_rows.get(key)
+            old = before["status"] if before else None
+            if old == new or (old is None and _is_final(new, row[end])):
                 continue
             changes[key] = {
                 "source": name,
@@ -49,10 +50,9 @@ def note_transitions(  # noqa: PLR0913 - one row of the table needs all of this
         connection.execute(insert(status_changes), list(changes.values()))
 
 
-def _is_final(table: DataTable, row: Row, status: str) -> bool:
+def _is_final(status: str, ended: datetime | None) -> bool:
     """`unknown` is the last word on what has ended."""
-    ended = row[table.fields.index("finished_at")] is not None
-    return status in FINAL or (status == "unknown" and ended)
+    return status in FINAL or (status == "unknown" and ended is not None)
 
 
 def _names(table: DataTable, key: tuple[Any, ...]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from alembic import op
 
 from etl.migrate.steps import create_index
 
-revision = "0008"
+revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
