@@ -28,11 +28,11 @@ from etl.source import Debt, Doubt, Page, Pending, Record, Reject, Source
 from etl.store import Store, Tally, last_changes
 from etl.values import Json
 
-BATCH_ROWS = 10_000
+BATCH_ROWS = 5_000
 BATCH_SIZE = 8 * 2**20
 """Rows, and characters of long texts, after which a batch is written."""
 BATCH_S = 2.0
-_PAGES_AHEAD = 2
+_PAGES_AHEAD = 1  # beside the one that waits to be put there
 _POLL_S = 0.2
 
 T = TypeVar("T")
