@@ -28,6 +28,7 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import SQLAlchemyError
 
 from etl.db.address import address
+from etl.http import sockets
 
 KINDS = ("statement", "executed", "commit", "committed", "call")
 """Before and after a statement, before and after a commit, before something is sent.
@@ -137,7 +138,14 @@ class _Countdown:
             self.count("committed")
 
         DefaultDialect.do_commit = do_commit  # type: ignore[method-assign]  # there is no event after it
-        sys.addaudithook(lambda name, _: self.count("call") if name == "http.client.send" else None)
+        calls = vars(sockets)
+        told = calls["head_of"]
+
+        def head_of(*request: Any) -> Any:
+            self.count("call")
+            return told(*request)
+
+        calls["head_of"] = head_of
 
 
 def cut_connections(url: str) -> None:
