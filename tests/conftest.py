@@ -4,6 +4,8 @@
 `every_database`, `every_database_url`: the test runs on SQLite, PostgreSQL and MariaDB.
 `blank_database_url`, `every_blank_database_url`: the same without tables.
 
+On the servers the tests of `_AT_ONCE` are run before each commit; all others are `long` there.
+
 With ETL_TEST_DATABASE only the tests that it moves are run: the others would repeat what the run
 without it shows, those of `every_database` on all three kinds.
 """
@@ -22,13 +24,26 @@ from etl.db import Database, open_database
 _MOVED = {"database", "database_url", "blank_database_url"}
 
 
+_SERVERS = set(databases.KINDS) - {"sqlite"}
+_AT_ONCE = {"test_db", "test_schema", "test_store", "test_upsert", "test_views"}
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what ETL_TEST_DATABASE does not move."""
+    """Leaves out what ETL_TEST_DATABASE does not move; marks what takes long on the servers."""
+    for item in items:
+        if item.path.stem not in _AT_ONCE and _on_a_server(item):
+            item.add_marker(pytest.mark.long)
     if not os.environ.get("ETL_TEST_DATABASE"):
         return
     moved = [item for item in items if _MOVED & set(getattr(item, "fixturenames", ()))]
     config.hook.pytest_deselected(items=[item for item in items if item not in moved])
     items[:] = moved
+
+
+def _on_a_server(item: pytest.Item) -> bool:
+    spec = getattr(item, "callspec", None)
+    return spec is not None and not _SERVERS.isdisjoint(map(str, spec.params.values()))
 
 
 @pytest.fixture(autouse=True)
