@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import databases
@@ -21,14 +22,20 @@ from backfill_kit import (
 )
 from http_kit import START
 from sqlalchemy import delete, select, update
+from sync_kit import sources as named
 
+from etl import engine
 from etl.backfill import planning
 from etl.db import Database, open_database
 from etl.errors import Usage
 from etl.ledger import cursors
 from etl.ledger.tables import completeness, sources, sync_runs
+from etl.passes import Surroundings
+from etl.prune import Pruned, prune
 from etl.schema import metadata
 from etl.simulator import Fault, World
+from etl.simulator.wire import Request
+from etl.units import Since
 
 
 @pytest.fixture
@@ -207,6 +214,34 @@ def test_a_prune_in_the_middle_holds_for_the_windows_that_are_left(database: Dat
         backfilling.done("quality", "100m")
         assert backfilling.statuses() == {"done"}
         assert min(starts(database, "quality").values()) >= pruned
+
+
+def test_a_prune_in_the_middle_holds_for_the_window_in_hand(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BATCH_ROWS", 20)
+    monkeypatch.setattr(planning, "MOST", 1)
+    with over(database, World.big(instances=600, now=START)) as backfilling:
+        border = START - timedelta(minutes=15)
+        around = Surroundings(database, threading.Event(), lambda *_: None, backfilling.clock)
+        pruned: list[Pruned] = []
+        numbers = count(1)
+
+        def prune_beside(_: Request) -> bool:
+            if next(numbers) == 5:
+                pruned.append(prune(named(backfilling.sim)["quality"], around, before=border))
+            return False
+
+        backfilling.synced("quality", since=Since.parse("1m"))
+        backfilling.sim.fault(Fault("delay", times=None, when=prune_beside))
+        settings = {"page_size": 10, "concurrency": 1}
+        backfilling.done("quality", "100m", workers=1, settings=settings)
+        (done,) = pruned
+        assert done.outcome.error is None
+        assert len(backfilling.windows()) == 1
+        found = sorted(starts(database, "quality").values())
+        assert found[0] >= border, "what was pruned has not come back"
+        assert len(found) == 90, "one every ten seconds"
 
 
 def test_everything_pruned_is_said_rather_than_done(database: Database) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import count
 
 import databases
 import pytest
@@ -15,6 +16,7 @@ from backfill_kit import (
     over,
     stop_at,
 )
+from crash_kit import DATA
 from http_kit import START
 from sqlalchemy import func, select, update
 
@@ -190,6 +192,27 @@ def test_a_window_that_fails_once_is_done_in_the_end(database: Database) -> None
         backfilling.done("quality", "100m")
         assert backfilling.statuses() == {"done"}
         assert all(window.error is None for window in backfilling.windows())
+
+
+def test_a_window_that_failed_half_way_goes_on_from_there_when_it_is_tried_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BATCH_ROWS", 50)
+    monkeypatch.setattr(planning, "MOST", 1)
+    settings = {"page_size": 10, "concurrency": 1}
+    numbers = count(1)
+    with over(database, World.big(jobs=300, now=START)) as backfilling:
+
+        def late(request: Request) -> bool:
+            return next(numbers) > 700 and request.path.endswith("/jobs")
+
+        fault = backfilling.sim.fault(Fault("status", status=403, times=1, when=late))
+        backfilling.done("graph", "2026-11-22", workers=1, settings=settings)
+        assert fault.hits == 1
+        asked = [r.path for r in backfilling.sim.requests if r.path.count("/") == 4]
+        assert len(asked) < 400, "jobs that were written are not asked for again"
+        (window,) = backfilling.windows()
+        assert window.rows_written == sum(map(len, held(database, DATA).values()))
 
 
 @pytest.mark.usefixtures("_finely")

@@ -210,7 +210,7 @@ class _Backfilling:
             self._one,
             self._span,
             standing,
-            (lambda: None) if restores else self._pruned_before,
+            lambda c: None if restores else names.pruned_before(c, self._configured.name),
         )
         crew = Crew(job, todo[::-1] if self._order.newest_first else todo)
         crew.work(max(1, min(self._order.workers, len(todo))))

@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy import Connection
 
 from etl.backfill.standing import Standing
 from etl.engine import Moved, Pass
@@ -34,6 +37,8 @@ from etl.source import Span
 from etl.values import Json
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
+
 TRIES = 2
 _DEAD = 8
 """So many windows in a row that fail, with none that works between, are no bad windows."""
@@ -43,14 +48,18 @@ _LATER_S = 300.0
 
 @dataclass(frozen=True)
 class Job:
-    """A backfill at work. `pruned_before`: asks where its windows may begin now."""
+    """A backfill at work. `pruned_before`: looks up where its windows may begin now."""
 
     configured: Configured
     backfill: Backfill
     one: Pass
     span: Span
     standing: Standing
-    pruned_before: Callable[[], datetime | None]
+    pruned_before: Callable[[Connection], datetime | None]
+
+
+class _Pruned(EtlError):
+    """What the window in hand is about to bring was pruned meanwhile."""
 
 
 class Crew:
@@ -78,6 +87,9 @@ class Crew:
             window, tries = taken
             try:
                 self._read(window)
+            except _Pruned:
+                with self._lock:
+                    self._todo.appendleft(taken)
             except EtlError as error:
                 self._failed(window, tries, error)
             except BaseException:
@@ -132,17 +144,19 @@ class Crew:
                 self._over = self._over or worse
 
     def _read(self, window: Window) -> None:
-        """One window, from its own position to its end."""
+        """One window, from its own position to its end. Raises _Pruned: it is to be read again,
+        from where it may begin now."""
         job = self._job
         id_, number = job.backfill.backfill_id, window.number
-        pruned = job.pruned_before()
+
+        def begin(writing: Writing) -> tuple[Window, datetime | None]:
+            backfills.set_window(writing.connection, id_, number, "running", writing.stamp)
+            found = backfills.window(writing.connection, id_, number)
+            return found, job.pruned_before(writing.connection)
+
+        window, pruned = self._write(begin)
         since = _later(window.since, pruned)
-        self._write(
-            lambda writing: backfills.set_window(
-                writing.connection, id_, number, "running", writing.stamp
-            )
-        )
-        keeper = _Keeper(id_, window, job.standing)
+        keeper = _Keeper(job, window, since)
         if since is None or since < window.until:
             span = replace(
                 job.span,
@@ -178,10 +192,10 @@ class Crew:
                 now=writing.stamp,
             )
 
-    def _write(self, work: Callable[[Writing], None]) -> None:
+    def _write(self, work: Callable[[Writing], T]) -> T:
         one = self._job.one
         with one.figures.turn(one.stop):
-            one.write(work)
+            return one.write(work)
 
 
 class _Keeper:
@@ -190,11 +204,11 @@ class _Keeper:
     `backfill_windows.position` is {"cursor": the reader's own, "rejected": …, …}.
     """
 
-    def __init__(self, backfill_id: int, window: Window, standing: Standing) -> None:
+    def __init__(self, job: Job, window: Window, since: datetime | None) -> None:
         held = window.position or {}
         self.cursor: dict[str, Json] | None = held.get("cursor")
-        self._id, self._number = backfill_id, window.number
-        self._standing = standing
+        self._job, self._since = job, since
+        self._id, self._number = job.backfill.backfill_id, window.number
         self._whole = self.cursor is None
         self._listed = 0
         self._rejected = int(held.get("rejected", 0))
@@ -204,6 +218,10 @@ class _Keeper:
         self._doubts: list[str] = []
 
     def keep(self, writing: Writing, moved: Moved) -> None:
+        """Raises _Pruned when the window may no longer begin where it was begun: the batch in
+        hand may hold what has just been deleted."""
+        if _later(self._since, self._job.pruned_before(writing.connection)) != self._since:
+            raise _Pruned("pruned meanwhile")
         position: dict[str, Json] | None = None
         if moved.cursor is not None:
             position = {
@@ -228,7 +246,7 @@ class _Keeper:
         self._unfinished += moved.unfinished
         self._unlisted += moved.unlisted
         self._doubts += [doubt.reason for doubt in moved.doubts]
-        self._standing.came(moved.records)
+        self._job.standing.came(moved.records)
 
     def walked(self, since: datetime | None, until: datetime) -> Walked:
         """What the walk is worth; how many it listed is known only of one that was not resumed."""

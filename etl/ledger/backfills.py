@@ -127,19 +127,15 @@ def windows(connection: Connection, backfill_id: int) -> list[Window]:
     found = connection.execute(
         select(backfill_windows).where(_W.backfill_id == backfill_id).order_by(_W.window_number)
     )
-    return [
-        Window(
-            row.window_number,
-            row.since,
-            row.until,
-            row.status,
-            json.loads(row.position) if row.position else None,
-            row.rows_written,
-            row.error,
-            row.updated_at,
-        )
-        for row in found
-    ]
+    return [_window(row) for row in found]
+
+
+def window(connection: Connection, backfill_id: int, number: int) -> Window:
+    """One of its windows, as it stands."""
+    found = select(backfill_windows).where(
+        _W.backfill_id == backfill_id, _W.window_number == number
+    )
+    return _window(connection.execute(found).one())
 
 
 def counts(connection: Connection, ids: Sequence[int]) -> dict[int, Counts]:
@@ -225,6 +221,19 @@ def _update_window(connection: Connection, backfill_id: int, number: int, **valu
         update(backfill_windows)
         .where(_W.backfill_id == backfill_id, _W.window_number == number)
         .values(**values)
+    )
+
+
+def _window(row: Any) -> Window:
+    return Window(
+        row.window_number,
+        row.since,
+        row.until,
+        row.status,
+        json.loads(row.position) if row.position else None,
+        row.rows_written,
+        row.error,
+        row.updated_at,
     )
 
 
