@@ -61,13 +61,14 @@ def prune(
 
     Asks the platform nothing and needs no credentials.
     """
+    pruned = Pruned(Outcome(configured.name), before)
+    if before > around.clock.now():
+        pruned.outcome.ended_by(Usage(f"--older-than {before:%Y-%m-%d %H:%M} UTC is still to come"))
+        return pruned
     if dry_run:
         return _counted(configured, around, before)
-    pruned = Pruned(Outcome(configured.name), before)
 
     def work(one: Pass, _: Span) -> None:
-        if before > one.seat.now():
-            raise Usage(f"--older-than {before:%Y-%m-%d %H:%M} UTC is still to come")
         one.write(lambda writing: _raise_border(writing, one.seat.source, before))
         pruned.kept_unfinished = _read(around, configured, before, keeping=True)
         for ids in _oldest(around, configured, before):

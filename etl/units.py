@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)(ms|s|m|h|d|w))", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|kB|KB|MB|GB)", re.ASCII)
@@ -110,13 +111,16 @@ class Since:
             pass
         try:
             at = datetime.fromisoformat(text.strip())
-        except ValueError:
+            at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+        except (ValueError, OverflowError):
             raise ValueError(
                 f"{text!r} is no point in time; write a date (2026-01-31), a time "
                 "(2026-01-31T08:00:00+08:00) or a distance (90d)"
             ) from None
-        return cls(at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC), None)
+        return cls(at, None)
 
     def resolve(self, now: datetime) -> datetime:
-        """The moment that is meant when it is `now`."""
-        return self.at if self.at is not None else now - timedelta(seconds=self.ago_s or 0)
+        """The moment that is meant when it is `now`; nothing is older than 1970."""
+        if self.at is not None:
+            return max(self.at, _FIRST)
+        return now - min(timedelta(seconds=min(self.ago_s or 0, 1e12)), now - _FIRST)

@@ -270,6 +270,11 @@ def test_times_are_read_in_utc_and_echoed_in_the_sources_zone_too(database: Data
         assert backfilling.watched.lines == [
             "backfill 1: 2026-11-20 … 2026-11-21 UTC (in Asia/Shanghai 2026-11-20 08:00), 1 window"
         ]
+        backfilling.done("scripts", "2026-11-20", "2026-11-21 06:00")
+        assert backfilling.watched.lines == [
+            "backfill 2: 2026-11-20 … 2026-11-21 06:00 UTC (in Asia/Shanghai 2026-11-20 08:00), "
+            "1 window"
+        ]
         (window,) = backfilling.windows()
         assert (window.since, window.until) == (
             datetime(2026, 11, 20, tzinfo=UTC),

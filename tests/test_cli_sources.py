@@ -20,6 +20,7 @@ from etl.clock import Clock
 from etl.db import Database
 from etl.errors import LostSeat, Stopped
 from etl.ledger import names, renaming, seats
+from etl.ledger.backfills import Window, end, every, move_window, plan
 from etl.ledger.tables import sources, sync_cursors, sync_leases, unfinished
 from etl.schema import Instant, JsonText
 from etl.sources.explorer.tables import JOBS, SAMPLE_ROWS, TASKS
@@ -283,6 +284,22 @@ def test_move_changes_the_address_and_forgets_the_position(
     assert _count(every_database, sync_cursors) == 0
     again = _move(tmp_path, etl)
     assert "already" in again.out
+
+
+def test_move_gives_up_unfinished_backfills_whose_positions_mean_nothing_there(
+    every_database: Database, etl: Etl, tmp_path: Path
+) -> None:
+    _register(every_database, "dataarts", url="https://old.example", project_id="p", workspace="w")
+    with every_database.writing() as connection:
+        for arguments, status in (("--since 30d", "stopped"), ("--since 9d", "done")):
+            made = plan(connection, "quality", arguments, AT, AT, [Window(1, AT, AT)], AT)
+            end(connection, made.backfill_id, status, AT)
+            move_window(connection, made.backfill_id, 1, {"cursor": {"offset": 40}}, 40, AT)
+    done = _move(tmp_path, etl)
+    assert done.code == 0
+    assert "its unfinished backfills were cancelled: 1" in done.out
+    with every_database.reading() as connection:
+        assert [one.status for one in every(connection)] == ["done", "cancelled"]
 
 
 def test_move_refuses_another_platform(every_database: Database, etl: Etl, tmp_path: Path) -> None:

@@ -128,12 +128,33 @@ def test_a_taken_seat_ends_with_3(desk: Desk) -> None:
     assert desk.etl("prune", "quality", "--older-than", "10d").code == 3
 
 
-@pytest.mark.parametrize("words", [("--since", "soon"), ("--report", "a.pdf"),
-                                   ("--since", "1d", "--until", "2d")])  # fmt: skip
-def test_a_mistake_ends_with_2(desk: Desk, words: Sequence[str]) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--since", "soon"),
+        ("--since", "0001-01-01T00:00:00+08:00"),
+        ("--until", "9999-12-31T23:59:59-08:00"),
+        ("--report", "a.pdf"),
+        ("--report", "missing/a.html"),
+        ("--since", "1d", "--until", "2d"),
+        ("--since", "1d", "--until", "2d", "--dry-run"),
+    ],
+)
+def test_a_mistake_ends_with_2_before_anything_is_asked(
+    desk: Desk, sim: Simulator, words: Sequence[str]
+) -> None:
+    before = len(sim.requests)
     done = desk.etl("verify", "quality", *words)
-    assert done.code == 2
+    assert (done.code, done.out) == (2, "")
+    assert len(done.err.splitlines()) == 1
     assert words[0] in done.err
+    assert len(sim.requests) == before
+
+
+def test_more_days_than_there_ever_were_is_everything(desk: Desk) -> None:
+    done = desk.etl("prune", "quality", "--older-than", "9999999999d", "--dry-run")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("quality: 0 executions before 1970-01-01 00:00 UTC")
 
 
 def test_every_line_of_a_report_can_be_recounted(desk: Desk) -> None:

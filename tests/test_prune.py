@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from http_kit import START
@@ -150,8 +150,9 @@ def test_a_stopped_prune_goes_on_where_it_was(
 
 def test_a_border_that_is_still_to_come_is_refused(database: Database) -> None:
     with copied(database, "quality") as proving:
-        outcome = refused(proving, proving.clock.now() + timedelta(seconds=1))
-        assert "still to come" in str(outcome.error)
+        to_come = proving.clock.now() + timedelta(seconds=1)
+        for outcome in (refused(proving, to_come), refused(proving, to_come, dry_run=True)):
+            assert "still to come" in str(outcome.error)
         assert len(proving.ids("quality")) == 75
 
 
@@ -160,8 +161,9 @@ def test_a_source_that_was_never_copied_is_refused(database: Database) -> None:
         assert "nothing to prune" in str(refused(proving, BORDER).error)
 
 
-def refused(proving: Proving, before: object) -> Outcome:
-    outcome = prune(proving.named("quality"), proving.around(), before=before).outcome  # type: ignore[arg-type]
+def refused(proving: Proving, before: datetime, *, dry_run: bool = False) -> Outcome:
+    named, around = proving.named("quality"), proving.around()
+    outcome = prune(named, around, before=before, dry_run=dry_run).outcome
     assert outcome.error is not None
     assert outcome.error.exit_code == 2
     return outcome

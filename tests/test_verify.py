@@ -170,6 +170,18 @@ def test_what_is_gone_is_marked_once_and_taken_back_when_it_is_listed_again(
     assert changed_at(database, lost) > marked
 
 
+def test_a_dismissed_record_is_no_finding_when_a_window_is_judged_again() -> None:
+    window = Window("quality", "quality_instances", START - DAY, START)
+    with Sheet() as sheet:
+        sheet.add_listed([Listed("1", "failed"), Listed("2", "failed")], set())
+        sheet.add_held([Row("2", "failed", final=True, marked=False, late=False)])
+        sheet.add("quarantined", [("1", True)], 2)
+        window.count(sheet, [])
+    assert window.verdict == "complete"
+    window.judge([])
+    assert window.verdict == "complete"
+
+
 def changed_at(database: Database, job_id: int) -> Any:
     row = next(row for row in data_of(database)["jobs"] if row[1] == job_id)
     return row[-2]

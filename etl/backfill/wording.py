@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from etl.backfill.planning import spoken
@@ -12,8 +12,10 @@ from etl.errors import EtlError
 from etl.ledger.backfills import Backfill
 from etl.passes import Configured
 from etl.redact import masked
+from etl.units import Since
 
 _BARE = re.compile(r"\d{4}-?\d{2}-?\d{2}", re.ASCII)
+_TYPED = re.compile(r"--(?:since|until) (.*?)(?= --|$)")
 _SHOWN = 3
 
 
@@ -35,14 +37,11 @@ def span(since: datetime | None, until: datetime, arguments: str, configured: Co
     """Both ends in UTC; bare dates, as typed in `arguments`, in the source's zone as well."""
     ends = f"{spoken(since) if since else 'the beginning'} … {spoken(until)} UTC"
     name = getattr(configured.settings, "time_zone", "UTC")
-    typed = [word for word in arguments.split() if _BARE.fullmatch(word)]
+    typed = [Since.parse(end) for end in _TYPED.findall(arguments) if _BARE.fullmatch(end)]
     if name == "UTC" or not typed:
         return ends
     zone = ZoneInfo(name)
-    there = [
-        f"{datetime.fromisoformat(word).replace(tzinfo=UTC).astimezone(zone):%Y-%m-%d %H:%M}"
-        for word in typed
-    ]
+    there = [f"{end.resolve(until).astimezone(zone):%Y-%m-%d %H:%M}" for end in typed]
     return f"{ends} (in {name} {' … '.join(there)})"
 
 

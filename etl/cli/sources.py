@@ -102,7 +102,8 @@ def rename(app: App, /, old: str, new: str) -> None:
 @click.pass_obj
 def move(app: App, /, name: str) -> None:
     """Accepts that schedules.yaml points NAME at another address of the same platform. Its rows
-    stay, its cursor is reset: the next sync reads everything anew.
+    stay, its cursor is reset: the next sync reads everything anew. Its unfinished backfills are
+    cancelled.
 
     \b
     Example:

@@ -182,6 +182,15 @@ def end(connection: Connection, backfill_id: int, status: str, now: datetime) ->
     )
 
 
+def cancel_unfinished(connection: Connection, source: str, now: datetime) -> int:
+    """Cancels all of a source that are neither done nor cancelled; returns how many."""
+    found = select(_B.backfill_id).where(_B.source == source, _B.status.in_(_GOES_ON))
+    ids = connection.execute(found).scalars().all()
+    for backfill_id in ids:
+        end(connection, backfill_id, "cancelled", now)
+    return len(ids)
+
+
 def set_window(  # noqa: PLR0913 - one row of the table needs all of this
     connection: Connection,
     backfill_id: int,

@@ -33,7 +33,7 @@ from etl.db import Database
 from etl.errors import LostSeat, Stopped, Usage
 from etl.hints import did_you_mean
 from etl.interrupt import interruptible, told_to_stop
-from etl.ledger import seats
+from etl.ledger import backfills, seats
 from etl.ledger.tables import completeness, sources, sync_cursors, sync_leases, unfinished
 from etl.values import canonical
 
@@ -125,7 +125,8 @@ def move(own: Held, name: str, *, api: str, identity: Mapping[str, str], account
     """Lets `name` stand for another address of the same platform. Returns what was done.
 
     The position that was read up to, and holes in lists, mean nothing there: they are forgotten.
-    Rows stay. Raises Usage when the platform is another.
+    The same goes for unfinished backfills: they are cancelled. Rows stay. Raises Usage when the
+    platform is another.
     """
     with own.live.transaction() as writing:
         connection = writing.connection
@@ -151,6 +152,8 @@ def move(own: Held, name: str, *, api: str, identity: Mapping[str, str], account
             done.append(f"its cursor was reset: the next sync reads from {since}")
         if count := connection.execute(holes).rowcount:
             done.append(f"its holes were forgotten: {count}")
+        if count := backfills.cancel_unfinished(connection, name, writing.stamp):
+            done.append(f"its unfinished backfills were cancelled: {count}")
         return done
 
 

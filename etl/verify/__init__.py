@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from etl.engine import Pass
-from etl.errors import Refused, Usage
+from etl.errors import Refused
 from etl.passes import Configured, Outcome, Surroundings, run_pass
 from etl.source import Span
 from etl.verify import marking
@@ -88,8 +88,6 @@ class _Sweep:
         self._tell(1.0)
 
     def _ranges(self, since: datetime | None, until: datetime | None) -> list[Range]:
-        if since is not None and until is not None and since >= until:
-            raise Usage(f"--since {since} is not before --until {until}")
         name, table = self.configured.name, self.configured.source.tables[0]
         with self.around.database.reading() as connection:
             found = months(

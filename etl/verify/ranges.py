@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, func, select
 
+from etl.errors import Usage
 from etl.ledger.tables import backfills, sources, sync_cursors, sync_runs
 from etl.schema import DataTable
 
@@ -28,8 +29,13 @@ def months(  # noqa: PLR0913 - whose, and between what
     """The windows of a verify, oldest first.
 
     Bounds that are not given are those of what sync and finished backfills have covered. What was
-    pruned is left out. Empty when nothing has been copied.
+    pruned is left out. Empty when nothing has been copied. Raises Usage for bounds the wrong way
+    round.
     """
+    if since is not None and until is not None and since >= until:
+        raise Usage(
+            f"--since {since:%Y-%m-%d %H:%M} UTC is not before --until {until:%Y-%m-%d %H:%M} UTC"
+        )
     pruned = _scalar(connection, select(sources.c.pruned_before).where(sources.c.source == name))
     made: list[Range] = []
     for begin, end in _bounded(_covered(connection, name), since, until, now):

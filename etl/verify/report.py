@@ -70,10 +70,13 @@ class Report:
 
 
 def form_of(path: Path) -> str:
-    """html, csv or json. Raises Usage for another suffix, before anything is verified."""
+    """html, csv or json. Raises Usage for another suffix, and for a folder that is not there:
+    before anything is verified."""
     form = path.suffix.lower().lstrip(".")
     if form not in _FORMS:
         raise Usage(f"--report {path}: end its name in .html, .csv or .json")
+    if not path.parent.is_dir():
+        raise Usage(f"--report {path}: there is no folder {path.parent}")
     return form
 
 

@@ -50,6 +50,8 @@ class Window:
     run_id: int | None = None
     repaired: int = 0
     marked: int = 0
+    accepted: int = 0
+    """Missing ones whose reject was dismissed by hand."""
     examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """A few ids of each kind of finding: missing, differing, gone."""
 
@@ -79,12 +81,13 @@ class Window:
         kinds = (("missing", s.MISSING), ("differing", s.DIFFERING), ("gone", s.GONE))
         shown = {kind: sheet.examples(query, _EXAMPLES) for kind, query in kinds}
         self.examples = {kind: ids for kind, ids in shown.items() if ids}
-        self.judge(doubts, sheet.count(s.ACCEPTED))
+        self.accepted = sheet.count(s.ACCEPTED)
+        self.judge(doubts)
 
-    def judge(self, doubts: Sequence[Doubt], accepted: int = 0) -> None:
-        """`accepted`: missing ones whose reject was dismissed by hand."""
+    def judge(self, doubts: Sequence[Doubt]) -> None:
+        """Takes verdict and reason from the figures."""
         reasons = [doubt.reason for doubt in doubts]
-        if self.missing > accepted or self.differing or self.gone:
+        if self.missing > self.accepted or self.differing or self.gone:
             self.verdict = "incomplete"
         else:
             self.verdict = "complete"
