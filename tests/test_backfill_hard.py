@@ -20,6 +20,7 @@ import crash_kit
 import databases
 import pytest
 from command_line import run
+from measuring import measured
 
 from etl.simulator import Fault, Simulator, World, environment
 from etl.simulator.wire import Request
@@ -133,7 +134,8 @@ def test_a_killed_backfill_is_as_if_it_had_not_been_killed(tmp_path: Path) -> No
 
 
 @pytest.mark.long
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(500)
+@measured
 def test_two_hundred_windows_survive_ten_kills(tmp_path: Path) -> None:
     kill_again_and_again(tmp_path, jobs=2900, kills=10, least_windows=200, seed="long", lost=1)
 
@@ -148,7 +150,8 @@ def arrivals(sim: Simulator) -> list[float]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
+@measured
 def test_four_workers_keep_the_rate_and_use_it(tmp_path: Path) -> None:
     """35 calls in 4 s instead of 10: the same arithmetic in less time."""
     window_s = 4.0
@@ -166,7 +169,8 @@ def test_four_workers_keep_the_rate_and_use_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(360)
+@measured
 def test_a_sync_beside_a_backfill_goes_first(tmp_path: Path) -> None:
     """The same first sync, alone and beside a backfill of the same source."""
     rate, window_s = 40, 1.0

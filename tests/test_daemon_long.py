@@ -166,8 +166,11 @@ def test_a_soak_at_one_second_schedules(database_url: str, tmp_path: Path) -> No
     slow = runs(database, sync_runs.c.source == "graph", sync_runs.c.finished_at.is_not(None))
     database.close()
     assert max(run.finished_at - run.started_at for run in slow) > 10 * _SECOND, "the other hung"
-    missed = [(a, b) for a, b in pairwise(fast) if b - a != _SECOND]
-    assert missed == []
+    gaps = [b - a for a, b in pairwise(fast)]
+    print(f"{len(fast)} firings, longest gap {max(gaps)}")  # noqa: T201 - shown by -s
+    # A machine that is busy may skip one; a source that starves would wait for the hang to end.
+    assert max(gaps) < 5 * _SECOND
+    assert len(fast) > 0.95 * (fast[-1] - fast[0]) / _SECOND
     third = len(figures) // 3
     early, late = figures[third : 2 * third], figures[2 * third :]
     assert max(f[1] for f in late) < max(f[1] for f in early) * 1.05 + 2, "memory (MiB)"

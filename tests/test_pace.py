@@ -10,6 +10,7 @@ from threading import Lock
 import pytest
 from hostile_server import Call, HostileServer, answer
 from http_kit import opened
+from measuring import measured
 
 from etl.clock import Clock
 from etl.http.pace import Pace
@@ -47,6 +48,7 @@ class Limited:
 
 
 @pytest.mark.long
+@measured
 def test_a_limit_that_halves_costs_few_429s_and_is_used() -> None:
     limited = Limited(400, 2000, 200)
     with HostileServer(limited) as server, opened(server.url, clock=Clock(), concurrency=8) as api:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import status_kit as kit
 from command_line import environment
+from measuring import measured
 
 resource = pytest.importorskip("resource", reason="needs getrusage")
 
@@ -40,6 +41,7 @@ def test_status_imports_no_platform_and_no_other_database(
 
 
 @pytest.mark.long
+@measured
 def test_a_start_costs_little_beside_importing_sqlalchemy(
     database_url: str, tmp_path: Path
 ) -> None:
