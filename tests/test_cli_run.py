@@ -125,6 +125,8 @@ def test_a_daemon_waits_for_a_database_that_is_away_at_its_start(
         relay.down()
         with Running(tmp_path, relay.url, given, name="second") as waiting:
             waiting.hears("waiting for the database")
+            waiting.process.send_signal(signal.SIGHUP)
+            waiting.sees(lambda: len(waiting.events) > 1)  # it waits on
             code, took_s = waiting.told(signal.SIGTERM)
             assert (code, took_s < 10) == (0, True)
 

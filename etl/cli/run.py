@@ -79,11 +79,12 @@ def run(app: App, /, listen: tuple[str, int] | None, reload_on_change: bool) -> 
     _talkative(app)
     systemd = Systemd()
     _ = app.settings  # its mistakes are told before anything is waited for
-    with app.stoppable() as stop, ExitStack() as closing:
+    with app.stoppable() as stop, _hangups() as reload_asked, ExitStack() as closing:
         database = _open(app, stop, systemd, closing)
         if database is None:
             return 0
-        code, stuck = _serve(app, stop, database, systemd, _Wanted(listen, reload_on_change))
+        wanted = _Wanted(listen, reload_on_change, reload_asked)
+        code, stuck = _serve(app, stop, database, systemd, wanted)
     if stuck:
         _log.warning("still at work: %s; their seats expire by themselves", ", ".join(stuck))
         sys.stderr.flush()
@@ -92,11 +93,17 @@ def run(app: App, /, listen: tuple[str, int] | None, reload_on_change: bool) -> 
 
 
 class _Wanted:
-    """The options of the command."""
+    """The options of the command, and the wish that SIGHUP is."""
 
-    def __init__(self, listen: tuple[str, int] | None, reload_on_change: bool) -> None:
+    def __init__(
+        self,
+        listen: tuple[str, int] | None,
+        reload_on_change: bool,
+        reload_asked: threading.Event,
+    ) -> None:
         self.listen = listen
         self.reload_on_change = reload_on_change
+        self.reload_asked = reload_asked
 
 
 def _talkative(app: App) -> None:
@@ -142,7 +149,8 @@ def _serve(
     watched = Watched(Path(app.config)) if wanted.reload_on_change else None
     page = _Page(wanted.listen, database, state) if wanted.listen else _Nothing()
     daemon = Daemon(lambda: load(Path(app.config), os.environ), around, state, page.observe)
-    with page.show(daemon) as address, _hangups(daemon):
+    daemon.reload_asked = wanted.reload_asked
+    with page.show(daemon) as address:
         if address is not None:
             _log.info("listening on %s, port %d", *address)
         daemon.start()
@@ -176,14 +184,16 @@ def _turn(daemon: Daemon, stop: threading.Event, systemd: Systemd, watched: Watc
 
 
 @contextmanager
-def _hangups(daemon: Daemon) -> Iterator[None]:
-    """SIGHUP reloads the configuration, between two turns."""
+def _hangups() -> Iterator[threading.Event]:
+    """SIGHUP sets the event: the configuration is reloaded, between two turns. It ends nothing,
+    neither while the database is waited for nor at the end."""
+    asked = threading.Event()
     if not hasattr(signal, "SIGHUP"):
-        yield
+        yield asked
         return
-    before = signal.signal(signal.SIGHUP, lambda *_: daemon.reload_asked.set())
+    before = signal.signal(signal.SIGHUP, lambda *_: asked.set())
     try:
-        yield
+        yield asked
     finally:
         signal.signal(signal.SIGHUP, before)
 
