@@ -283,6 +283,7 @@ def test_rubbish_gets_an_answer_and_does_not_end_the_server(
             (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"400"),
             (b"GET " + b"a" * 70000 + b" HTTP/1.0\r\n\r\n", b"414"),
             (b"GET / HTTP/1.0\r\n" + b"X: y\r\n" * 200 + b"\r\n", b"431"),
+            (b"GET http://[::1/healthz HTTP/1.0\r\n\r\n", b"404"),
         ):
             with socket.create_connection(pages.address, timeout=20) as client:
                 client.sendall(rubbish)

@@ -86,7 +86,10 @@ class Site:
 
     def answer(self, target: str) -> Answer:
         """The answer to a GET of `target`."""
-        path = urlsplit(target).path
+        try:
+            path = urlsplit(target).path
+        except ValueError:
+            path = ""  # a host that is none, before it
         made = self._pages.get(path)
         if made is not None:
             return made()
