@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import environment
 
 from etl.cli.logs import JsonFormatter, TextFormatter, levels, set_up
 from etl.context import about, carried, facts
@@ -104,3 +107,52 @@ def test_levels_are_set_by_module() -> None:
     assert not logging.getLogger("etl.daemon").isEnabledFor(logging.INFO)
     with pytest.raises(Usage, match=r"'etl.http=loud' is no level"):
         levels(["etl.http=loud"])
+
+
+def test_with_json_even_last_words_and_warnings_are_objects_without_secrets(tmp_path: Path) -> None:
+    """What no code of ours catches: a bug in the command, in a thread, in a finaliser; warnings."""
+    (tmp_path / "sitecustomize.py").write_text(_LAST_WORDS)
+    asked = {"PYTHONPATH": str(tmp_path)}
+    for words in (["tables"], ["tables", "--nosuch"], ["--log-level", "loud", "tables"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "etl", "--log-format", "json", *words],
+            env=environment(asked), cwd=tmp_path, capture_output=True, text=True, timeout=60,
+            check=False,
+        )  # fmt: skip
+        told = [json.loads(line) for line in done.stderr.splitlines()]
+        assert "S3cret-of-tests" not in done.stderr
+        if words == ["tables"]:
+            seen = [event["message"].partition(":")[0] for event in told]
+            assert done.returncode == 1
+            assert seen[0].endswith("sitecustomize.py")
+            assert seen[1] == "thread worker"
+            assert seen[2].startswith("ignored in")
+            assert seen[3] == "a mistake in etl"
+            assert all("[secret]" in event["traceback"] for event in told[1:])
+        else:
+            assert done.returncode == 2
+            assert len(told) == 1
+
+
+_LAST_WORDS = """\
+import sys, threading, warnings
+import etl.cli.query
+
+def _fails(*_, **__):
+    from etl.redact import known
+    known("S3cret-of-tests")
+    raise ValueError("a bug with S3cret-of-tests")
+
+class Odd:
+    __del__ = _fails
+
+def _all(*_, **__):
+    warnings.warn("that is old", RuntimeWarning)
+    worker = threading.Thread(target=_fails, name="worker")
+    worker.start()
+    worker.join()
+    Odd()
+    _fails()
+
+etl.cli.query.tables.callback = _all
+"""

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from etl import __version__
-from etl.cli.frame import App, FlatGroup, finish
+from etl.cli.frame import App, FlatGroup, finish, finish_usage
 from etl.errors import EtlError
 
 _COMMANDS = {
@@ -114,8 +114,7 @@ def main() -> None:
     except click.exceptions.Abort:
         code = 130
     except click.ClickException as error:
-        error.show()
-        code = 2
+        code = finish_usage(error)
     except EtlError as error:
         code = finish(error)
     except BrokenPipeError:

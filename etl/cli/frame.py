@@ -76,8 +76,8 @@ class App:
     def __post_init__(self) -> None:
         from etl.cli.logs import set_up  # noqa: PLC0415 - not for --help
 
-        set_up(self.log_format, self.verbose, self.log_level)
         _current[:] = [self]
+        set_up(self.log_format, self.verbose, self.log_level)
 
     @cached_property
     def settings(self) -> Config:
@@ -155,6 +155,17 @@ def finish(error: EtlError) -> int:
         return app.exit_code(error.exit_code) if app else error.exit_code
     print_error(masked(str(error)))
     return error.exit_code
+
+
+def finish_usage(error: click.ClickException) -> int:
+    """Prints what was wrong with the words of a command, and how it is used; returns the exit
+    code."""
+    app = _app()
+    if app is not None and app.log_format == "json":
+        print_error(masked(error.format_message()))
+    else:
+        error.show()
+    return 2
 
 
 def print_error(text: str) -> None:

@@ -8,12 +8,16 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import TracebackType
 
 from etl.context import facts
 from etl.errors import Usage
 from etl.redact import masked
+
+_log = logging.getLogger("etl")
 
 _OWN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _SAID = ("source", "run", "attempt")
@@ -86,12 +90,13 @@ def levels(texts: Sequence[str]) -> dict[str, int]:
 
 def set_up(log_format: str, verbose: int, wanted: Sequence[str] = ()) -> None:
     """Warnings, `-v` the course of things, `-vv` every request; then the levels `wanted`."""
-    chosen = levels(wanted)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    _hear_last_words()
+    chosen = levels(wanted)
     for name in [n for n in logging.root.manager.loggerDict if n.startswith("etl.")]:
         logging.getLogger(name).setLevel(logging.NOTSET)
     logging.getLogger("etl").setLevel(
@@ -101,3 +106,29 @@ def set_up(log_format: str, verbose: int, wanted: Sequence[str] = ()) -> None:
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     for name, level in chosen.items():
         logging.getLogger(name).setLevel(level)
+
+
+def _hear_last_words() -> None:
+    """What nobody catches, in whatever thread, and Python's own warnings are log lines as well:
+    one event a line, masked. A hook that somebody else has put in place stays."""
+    logging.captureWarnings(capture=True)
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _died
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _thread_died
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _ignored
+
+
+def _died(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    _log.error("a mistake in etl", exc_info=(kind, error, trace))
+
+
+def _thread_died(told: threading.ExceptHookArgs) -> None:
+    if told.exc_value is not None and not isinstance(told.exc_value, SystemExit):
+        name = "a thread" if told.thread is None else f"thread {told.thread.name}"
+        _log.error("%s: a mistake in etl", name, exc_info=told.exc_value)
+
+
+def _ignored(told: sys.UnraisableHookArgs) -> None:
+    _log.error("ignored in %r", told.object, exc_info=told.exc_value)
