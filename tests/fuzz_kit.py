@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -204,7 +205,7 @@ def body(chance: random.Random, value: Json) -> bytes:
     text = json.dumps(value, ensure_ascii=chance.random() < 0.7)
     if '"@' in text:
         for mark, raw in _RAW.items():
-            text = text.replace(f'"{mark}"', raw)
+            text = raw.join(re.split(rf'(?<!\\)"{re.escape(mark)}"', text))  # not within a text
     return text.encode("utf-8", "surrogatepass")
 
 
