@@ -146,6 +146,7 @@ def _seat(
 ) -> Iterator[tuple[seats.Seat, runs.Run]]:
     """Seat, claim of the firing and the run's first line: one transaction."""
     opened: list[runs.Run] = []
+    tried: list[int] = []
     name, due = configured.name, around.scheduled_for
 
     def claim(connection: Connection) -> None:
@@ -173,6 +174,7 @@ def _seat(
             clock=around.clock,
             before=claim,
             then=open_run,
+            tried=tried,
         )
 
     seat = _persistence(configured, around)(take)

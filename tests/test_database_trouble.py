@@ -8,22 +8,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import crash_kit
 import databases
 import pytest
 from crash_kit import Contents, Stage, assert_closed, assert_honest, assert_same
 from crashing import Instant, Nursery
-from http_kit import FakeClock
+from http_kit import START, FakeClock
 from relay import Relay
 from sqlalchemy import text
+from sqlalchemy.engine.default import DefaultDialect
+from sync_kit import Syncing
 
 from etl.clock import Clock
 from etl.config import load
-from etl.db import Persistence, open_database
+from etl.db import Database, Persistence, open_database
 from etl.errors import DatabaseTrouble, Stopped
 from etl.passes import Surroundings
+from etl.simulator import World
 from etl.sync import sync_all
 
 Servers = Callable[[str], databases.Server]
@@ -288,3 +293,27 @@ def test_a_stop_ends_the_wait_for_the_database() -> None:
     with pytest.raises(Stopped):
         Persistence(30, Clock(), stop)(work)
     assert work.tries == 1
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+def test_a_commit_whose_acknowledgement_is_lost_fails_no_pass(
+    database: Database, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Whether it registers the source, takes the seat, writes, or closes the run."""
+    plain, commits = DefaultDialect.do_commit, count(1)
+
+    def do_commit(dialect: DefaultDialect, connection: Any) -> None:
+        plain(dialect, connection)  # type: ignore[no-untyped-call]  # SQLAlchemy's
+        if next(commits) == number:
+            lost = sqlite3.OperationalError("lost in a commit")
+            lost.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise lost
+
+    world = World.believable(now=START, days=4)
+    with Syncing.over(database, world).running() as syncing:
+        monkeypatch.setattr(DefaultDialect, "do_commit", do_commit)
+        outcome = syncing.sync("quality")
+        assert next(commits) > number
+        assert outcome.error is None, outcome.error
+        again = syncing.sync("quality")
+    assert (again.error, again.tally.written) == (None, 0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -166,11 +166,13 @@ def take(  # noqa: PLR0913 - what is done with a seat is done in its first trans
     clock: Clock,
     before: Callable[[Connection], None] = _nothing,
     then: Callable[[Connection], None] = _nothing,
+    tried: list[int] | None = None,
 ) -> Seat:
     """Takes the seat `name` ("live" or "backfill"); the source must be registered.
 
     In the same transaction `before` looks, under the source's lock, whether to take it at all,
-    and `then` writes what belongs to the taking.
+    and `then` writes what belongs to the taking. `tried` collects the tokens of earlier tries: a
+    connection that is lost in a commit does not tell that the seat was taken.
     Raises SeatTaken while a living process holds it, and what `before` and `then` raise.
     """
     lease = timedelta(seconds=lease_s)
@@ -178,18 +180,22 @@ def take(  # noqa: PLR0913 - what is done with a seat is done in its first trans
     with database.writing() as connection:
         last = _locked(connection, source)
         _require_same_tables(database, connection)
-        before(connection)
-        now = server_now(connection)
-        token = _next_token(connection, source, name, now)
-        connection.execute(
-            update(sync_leases)
-            .where(_L.source == source, _L.seat == name)
-            .values(token=token, expires_at=now + lease, **_identity(me))
-        )
-        connection.execute(
-            update(sources).where(sources.c.source == source).values(last_used_at=now)
-        )
-        then(connection)
+        token = _taken_before(connection, source, name, tried or ())
+        if token is None:
+            before(connection)
+            now = server_now(connection)
+            token = _next_token(connection, source, name, now)
+            if tried is not None:
+                tried.append(token)
+            connection.execute(
+                update(sync_leases)
+                .where(_L.source == source, _L.seat == name)
+                .values(token=token, expires_at=now + lease, **_identity(me))
+            )
+            connection.execute(
+                update(sources).where(sources.c.source == source).values(last_used_at=now)
+            )
+            then(connection)
     seat = Seat(database, source, name, token, lease, clock, last)
     seat.keep()
     return seat
@@ -220,6 +226,20 @@ def _require_same_tables(database: Database, connection: Connection) -> None:
             f"database {database.name} was migrated from revision {database.revision} to {found} "
             "while this process ran; start it again, with the release of that revision"
         )
+
+
+def _taken_before(
+    connection: Connection, source: str, name: str, tried: Sequence[int]
+) -> int | None:
+    """The token under which an earlier try of this process has taken the seat."""
+    if not tried:
+        return None
+    row = connection.execute(
+        select(sync_leases).where(_L.source == source, _L.seat == name)
+    ).one_or_none()
+    if row is None or row.token not in tried or _process(row) != this_process():
+        return None
+    return int(row.token)
 
 
 def _next_token(connection: Connection, source: str, name: str, now: datetime) -> int:
