@@ -191,9 +191,16 @@ def _sorted(connection: Connection, *columns: Any) -> list[tuple[Any, ...]]:
 def assert_same(found: Contents, wanted: Contents) -> None:
     """Compares table by table, and says which rows differ rather than show them all."""
     for name, rows in wanted.items():
-        missing = [row for row in rows if row not in set(found[name])]
-        added = [row for row in found[name] if row not in set(rows)]
-        assert (missing[:3], added[:3], len(found[name])) == ([], [], len(rows)), name
+        here, there = _lasting(found[name], name), _lasting(rows, name)
+        missing = [row for row in there if row not in set(here)]
+        added = [row for row in here if row not in set(there)]
+        differs = f"{name}: missing {missing[:3]}, added {added[:3]}"
+        assert (missing, added, len(here)) == ([], [], len(there)), differs
+
+
+def _lasting(rows: list[tuple[Any, ...]], name: str) -> list[tuple[Any, ...]]:
+    """A sample that fails is asked for four times in all: a killed pass may have used a try up."""
+    return [row for row in rows if name != "unfinished" or row[1] != "sample"]
 
 
 def cursors(url: str) -> dict[str, Mapping[str, Any]]:

@@ -41,9 +41,12 @@ def _run(days: float, source: str = "graph", **more: Any) -> dict[str, Any]:
 
 
 def _put(database: Database, table: Table, *rows: dict[str, Any]) -> None:
+    """Numbered on from what is there; MariaDB itself would go on from what has been deleted."""
+    [key] = table.primary_key
+    first = max(_kept(database, table), default=0) + 1
     with database.writing() as connection:
-        for row in rows:
-            connection.execute(insert(table).values(**row))
+        for number, row in enumerate(rows, first):
+            connection.execute(insert(table).values({key.name: number, **row}))
 
 
 def _kept(database: Database, table: Table) -> list[int]:
