@@ -220,7 +220,7 @@ class Pass:
 
     def _write_position(self, writing: Writing, batch: _Batch, moved: Moved) -> None:
         connection, name, stream = writing.connection, self.seat.source, self.source.stream
-        for doubt in batch.doubts:
+        for doubt in batch.doubts if self.keeper is None else ():  # a keeper tells its own
             completeness.note_doubt(
                 connection, name, stream, doubt, run_id=self.run.run_id, now=writing.stamp
             )

@@ -132,14 +132,13 @@ def _kept(table: DataTable, name: str, before: datetime) -> ColumnElement[bool]:
 
 
 def _raise_border(writing: Writing, name: str, before: datetime) -> None:
-    """From now on it is copied from there on; findings about a month that loses a part are moot,
-    since no later check can cover all of it."""
+    """From now on it is copied from there on; findings about what was checked before are moot,
+    since no later check can cover it."""
     c, proof = sources.c, completeness.c
     writing.connection.execute(
         delete(completeness).where(
             proof.source == name,
             proof.since < before,
-            proof.until > before,
             proof.verdict != "complete",
         )
     )

@@ -23,6 +23,7 @@ from backfill_kit import (
 from http_kit import START
 from sqlalchemy import delete, select, update
 from sync_kit import sources as named
+from verify_kit import history
 
 from etl import engine
 from etl.backfill import planning
@@ -30,12 +31,14 @@ from etl.db import Database, open_database
 from etl.errors import Usage
 from etl.ledger import cursors
 from etl.ledger.tables import completeness, sources, sync_runs
+from etl.ledger.views import coverage
 from etl.passes import Surroundings
 from etl.prune import Pruned, prune
 from etl.schema import metadata
-from etl.simulator import Fault, World
+from etl.simulator import Fault, Quirks, World
 from etl.simulator.wire import Request
 from etl.units import Since
+from etl.verify import verify
 
 
 @pytest.fixture
@@ -176,6 +179,28 @@ def test_records_that_are_nowhere_listed_leave_a_window_unproven(database: Datab
             backfilling.done("scripts", "1d")
             row = proofs(database)[-1]
             assert (row.verdict, row.unlisted, row.upstream_ids) == ("unproven", 1, 2)
+
+
+def test_a_later_verify_of_each_month_has_the_last_word_on_a_window_of_several(
+    database: Database,
+) -> None:
+    with over(database, history(), Quirks(dataarts_ignores_window=True)) as backfilling:
+        backfilling.sim.fault(Fault("total", size=1, times=None, platform="dataarts"))
+        backfilling.done("quality", "60d")
+        assert len(backfilling.windows()) == 1
+        assert set(verdicts(database).values()) == {"unproven"}
+        backfilling.sim.clear_faults()
+        around = Surroundings(database, threading.Event(), lambda *_: None, backfilling.clock)
+        since = START - timedelta(days=60)
+        quality = named(backfilling.sim)["quality"]
+        assert verify(quality, around, since=since, until=START, repair=False).proven
+        assert set(verdicts(database).values()) == {"complete"}
+
+
+def verdicts(database: Database) -> dict[str, str]:
+    with database.reading() as connection:
+        found = connection.execute(select(coverage.c.month, coverage.c.verdict))
+        return {row.month: row.verdict for row in found}
 
 
 def proofs(database: Database) -> list[Any]:

@@ -89,6 +89,7 @@ def test_nothing_known_is_one_window() -> None:
 def test_the_finishing_time_is_by_the_clock(seconds: float | None) -> None:
     from etl.backfill import Estimate  # noqa: PLC0415 - beside its only test
 
+    assert finishing(Estimate("", None, 1, 0, None, None, 1e15), NOW) is None, "a list that lies"
     estimated = Estimate("", None, 1, 0, None, None, seconds)
     wanted = None if seconds is None else NOW + timedelta(seconds=seconds)
     assert finishing(estimated, NOW) == wanted

@@ -369,6 +369,21 @@ def test_coverage_tells_the_latest_verdict_of_each_month(database: Database) -> 
         assert told() == dict.fromkeys(months, "complete")
 
 
+def test_a_sweep_that_fails_keeps_what_it_has_found(database: Database) -> None:
+    with copied(database, "quality") as proving:
+        proving.lose("quality", proving.ids("quality")[30])
+        late = int((START - DAY).timestamp() * 1000)
+        proving.sim.fault(
+            Fault("status", status=403, times=None,
+                  when=lambda request: int(request.params.get("end_time", 0)) > late)
+        )  # fmt: skip
+        named, around = proving.named("quality"), proving.around()
+        verified = verify(named, around, since=None, until=None, repair=True)
+        assert verified.outcome.status == "failed"
+        assert [row["gone"] for row in kept(database)] == [0, 0, 1]
+        assert proving.gone("quality") == []
+
+
 def test_holes_far_apart_cost_at_most_a_request_each(database: Database) -> None:
     with copied(database, "quality") as proving:
         ids = proving.ids("quality")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from etl.backfill.planning import Bounds, Range, cut
 from etl.backfill.wording import span as spoken_span
@@ -112,7 +112,10 @@ def _seconds(requests: int, rates: Sequence[Rate | None], each_s: float) -> floa
 
 
 def finishing(estimated: Estimate, now: datetime) -> datetime | None:
-    """When it would be done, if it began now."""
+    """When it would be done, if it began now; None where no calendar reaches, too."""
     if estimated.seconds is None:
         return None
-    return datetime.fromtimestamp(now.timestamp() + estimated.seconds, now.tzinfo)
+    try:
+        return now + timedelta(seconds=estimated.seconds)
+    except OverflowError:
+        return None

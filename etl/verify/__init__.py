@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from etl.engine import Pass
-from etl.errors import Refused
+from etl.errors import DatabaseTrouble, Refused, SourceFailed
 from etl.passes import Configured, Outcome, Surroundings, run_pass
 from etl.source import Span
 from etl.verify import marking
@@ -81,9 +81,14 @@ class _Sweep:
     def run(self, since: datetime | None, until: datetime | None) -> None:
         ranges = self._ranges(since, until)
         with Sheet() as sheet:
-            for place, window in enumerate(ranges):
-                self._tell(place / len(ranges))
-                self._window(sheet, place, window)
+            try:
+                for place, window in enumerate(ranges):
+                    self._tell(place / len(ranges))
+                    self._window(sheet, place, window)
+            except SourceFailed as error:
+                if not isinstance(error, DatabaseTrouble):
+                    self._keep_gone()
+                raise
             self._mark(sheet)
         self._tell(1.0)
 
@@ -129,6 +134,12 @@ class _Sweep:
             else:
                 window.note(why or "it lists nothing at all: nothing is marked as gone")
             self._keep(window)
+
+    def _keep_gone(self) -> None:
+        """The platform fails before all is listed: what is gone so far is kept, and not marked."""
+        for place in self.gone:
+            self.windows[place].note("the sweep did not reach its end: nothing is marked as gone")
+            self._keep(self.windows[place])
 
     def _recount(self, sheet: Sheet, window: Window) -> None:
         """The database's side, without what has been marked; the platform's stands."""
