@@ -13,7 +13,7 @@ from etl.db import Database, retriable
 from etl.db.among import among
 from etl.errors import DatabaseTrouble
 from etl.ledger import names
-from etl.sources.explorer.tables import JOBS, Job
+from etl.sources.explorer.tables import JOBS, SAMPLE_ROWS, TASKS, Job, SampleRow, Task
 from etl.upsert import upsert
 
 T = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -68,6 +68,27 @@ def test_many_rows_come_back_as_they_went_in(every_database: Database) -> None:
     rows = [job(number) for number in range(MANY)]
     write(every_database, rows, T)
     assert read(every_database, *JOBS.fields) == [tuple(row) for row in rows]
+
+
+@pytest.mark.parametrize("count", [1, 111, 112, 113, 250])
+def test_sample_rows_are_written_whatever_their_number(database: Database, count: int) -> None:
+    write(database, [job(1)], T)
+    task: dict[str, Any] = dict.fromkeys(Task._fields) | {
+        "job_id": 1,
+        "task_id": "t",
+        "status": "succeeded",
+    }
+    rows = [SampleRow(1, "t", place, WORDS[place % 10], "b", None, None) for place in range(count)]
+    with database.writing() as connection:
+        tasks = [Task(**{**task, "text_repaired": False})]
+        upsert(connection, TASKS, tasks, source="s", stamp=T)
+        for some in (rows, [row._replace(column_2="c") for row in rows[-3:]]):
+            upsert(connection, SAMPLE_ROWS, some, source="s", stamp=T)
+    expected = [*rows[:-3], *(row._replace(column_2="c") for row in rows[-3:])]
+    columns = SAMPLE_ROWS.table.c
+    with database.reading() as connection:
+        wanted = select(*(columns[name] for name in SAMPLE_ROWS.fields)).order_by(columns.row_no)
+        assert [tuple(row) for row in connection.execute(wanted)] == expected
 
 
 def test_of_many_rows_only_those_that_differ_are_touched(every_database: Database) -> None:
