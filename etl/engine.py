@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
@@ -33,6 +34,9 @@ BATCH_SIZE = 8 * 2**20
 """Rows, and characters of long texts, after which a batch is written."""
 BATCH_S = 2.0
 _PAGES_AHEAD = 1  # beside the one that waits to be put there
+_MANY = 50
+"""Records of a page that are enough to read ahead: the next one is asked for when they are begun
+to be taken."""
 _POLL_S = 0.2
 
 T = TypeVar("T")
@@ -148,8 +152,10 @@ class Pass:
         self._batch = _Batch(self.seat.clock.monotonic())
 
     def _take(self, page: Page) -> None:
-        for pending in page.records:
-            record = _result(pending, self.stop)
+        """Lets go of each record as it is taken: what is written needs no memory any more."""
+        waiting, page.records = deque(page.records), ()
+        while waiting:
+            record = _result(waiting.popleft(), self.stop)
             self._batch.add(record)
             if self.notes_answers:
                 self.answered.add(record.id)
@@ -312,18 +318,31 @@ class _Ahead:
         self._pages = pages
         self._shelf: queue.Queue[Page | BaseException | None] = queue.Queue(_PAGES_AHEAD)
         self._abandoned = threading.Event()
+        self._taken = threading.Semaphore(0)
+        self._untaken = 0
         self._thread = threading.Thread(target=carried(self._walk), name="reader", daemon=True)
 
     def _walk(self) -> None:
         last: BaseException | None = None
         try:
             for page in self._pages:
+                many = len(page.records) >= _MANY
                 self._put(page)
+                self._untaken += 1
+                self._await_room(many=many)
                 if self._abandoned.is_set():
                     return
         except BaseException as error:  # noqa: BLE001 - raised again by whoever takes the pages
             last = error
         self._put(last)
+
+    def _await_room(self, *, many: bool) -> None:
+        """Returns at once after a page of few records, otherwise when it is taken off the shelf."""
+        while self._untaken:
+            if self._taken.acquire(timeout=_POLL_S if many else 0):
+                self._untaken -= 1
+            elif not many or self._abandoned.is_set():
+                return
 
     def _put(self, thing: Page | BaseException | None) -> None:
         while not self._abandoned.is_set():
@@ -343,6 +362,7 @@ class _Ahead:
                     if stop.is_set():
                         raise Stopped("told to stop") from None
                     continue
+                self._taken.release()
                 if thing is None:
                     return
                 if isinstance(thing, BaseException):

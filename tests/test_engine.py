@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
@@ -35,7 +36,7 @@ def _failing() -> Future[Record]:
     return future
 
 
-def _copied(database: Database, folder: Path, pages: list[Page]) -> Outcome:
+def _copied(database: Database, folder: Path, pages: Iterable[Page]) -> Outcome:
     """A pass that reads `pages`, in batches of ten rows."""
     with crash_kit.stage(Nursery(), folder) as stage:
         config = load(Path(stage.arguments("sqlite:///unused")[1]), stage.variables)
@@ -72,3 +73,17 @@ def test_a_page_that_is_half_read_moves_no_cursor(
     half = Page(records=[*map(_record, range(2, 26)), _failing()], cursor={"started_at": 2})
     _copied(database, tmp_path, [whole, half])
     assert crash_kit.cursors(database_url) == {"quality": {"started_at": 1}}
+
+
+def test_who_reads_ahead_holds_no_record_that_was_taken(database: Database, tmp_path: Path) -> None:
+    pages = [Page(records=[*map(_record, range(start, start + 60))]) for start in (1, 61, 121)]
+    begun: list[int] = []
+
+    def walked() -> Iterator[Page]:
+        for number, page in enumerate(pages):
+            begun.append(sum(not one.records for one in pages[:number]))
+            yield page
+
+    _copied(database, tmp_path, walked())
+    assert [len(page.records) for page in pages] == [0, 0, 0]
+    assert begun[2] >= 1

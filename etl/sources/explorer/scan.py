@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
+from weakref import ReferenceType, ref
 
 from etl.http import Api
 from etl.source import Debt, Doubt, Known, Listed, Page, Record, Span
@@ -29,25 +30,33 @@ def scan(api: Api, settings: ExplorerSettings, span: Span) -> Iterator[Page]:
     """
     reader = Reader(api, settings, span.now)
     at = _position(span)
-    waiting: list[Future[Record]] = []
+    read: list[ReferenceType[Future[Record]]] = []
     for batch in walk(JobList(api, settings.jobs_a_page), _interval(settings, span, at)):
-        records = api.map(reader.read_listed, _wanted(batch.jobs, span))
-        waiting = [one for one in waiting if not one.done()] + records
         moved = batch.complete_to and min(batch.complete_to, span.now)
         if moved and (at is None or moved > at):
             at = moved
         else:
             moved = None
-        yield Page(
-            records=records,
+        page = Page(
+            records=api.map(reader.read_listed, _wanted(batch.jobs, span)),
             rejects=batch.rejects,
             cursor={POSITION: moved.isoformat()} if moved else None,
             doubt=batch.doubt,
             progress=batch.progress,
         )
-    for record in waiting:
-        record.result()
+        read = [one for one in read if _is_waited_for(one)]
+        read += [ref(future) for future in page.records if isinstance(future, Future)]
+        yield page
+    for one in read:
+        if (future := one()) is not None:
+            future.result()
     reader.neighbours.check()
+
+
+def _is_waited_for(one: ReferenceType[Future[Record]]) -> bool:
+    """Whether the record is not read yet; one that was taken and is no more has been."""
+    future = one()
+    return future is not None and not future.done()
 
 
 def refresh(
