@@ -10,8 +10,9 @@ from contextlib import ExitStack
 
 from etl.paging import Seen
 
-IN_MEMORY = 50_000
-"""So many keys are kept in memory (about 5 MB), more in the file."""
+IN_MEMORY = 25_000
+"""So many keys are kept in memory (about 4 MB), more in the file."""
+_MOVED_AT_ONCE = 1_000
 
 
 class Met:
@@ -59,6 +60,7 @@ class Met:
 
     def _move(self) -> None:
         self._seen = self._files.enter_context(Seen())
-        for walk in range(1, self.walk + 1):
-            self._seen.add([key for key, at in self._walks.items() if at == walk], walk)
-        self._walks = {}
+        while self._walks:
+            some = [self._walks.popitem() for _ in range(min(_MOVED_AT_ONCE, len(self._walks)))]
+            for walk in {at for _, at in some}:
+                self._seen.add([key for key, at in some if at == walk], walk)
