@@ -120,6 +120,12 @@ class LongText(TypeDecorator[str]):
         return Text()
 
 
+class SpoolableText(LongText):
+    """Text that may come as an `etl.spool.SpooledText`."""
+
+    cache_ok = True
+
+
 def exact_text(length: int) -> String:
     """Short text that is compared and sorted byte by byte on every database."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")

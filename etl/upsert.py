@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from etl.schema import DataTable, Instant
+from etl.schema import DataTable, Instant, SpoolableText
 
 _CHUNK = 10_000
 _WORTH_A_COPY = 50
@@ -149,10 +149,20 @@ def _copy(connection: Connection, statement: str, rows: Iterable[Row]) -> None:
 
 @lru_cache(maxsize=256)
 def _statement(dialect: str, table: DataTable, owns: Owns, rows: int = 1) -> str:
-    mark = "?" if dialect == "sqlite" else "%s"
-    row = f"({', '.join([mark] * len(_columns(table)))})"
+    row = f"({', '.join(_mark(dialect, table, name) for name in _columns(table))})"
     values = f"VALUES {', '.join([row] * rows)} "
     return _insert(table) + values + _merge(dialect, table, owns)
+
+
+def _mark(dialect: str, table: DataTable, name: str) -> str:
+    """A parameter; sqlite3 takes the bytes of a long text only as a blob."""
+    if dialect != "sqlite":
+        return "%s"
+    return "CAST(? AS TEXT)" if _may_be_spooled(table, name) else "?"
+
+
+def _may_be_spooled(table: DataTable, name: str) -> bool:
+    return isinstance(table.table.c[name].type, SpoolableText)
 
 
 def _columns(table: DataTable) -> tuple[str, ...]:
@@ -179,7 +189,8 @@ def _on_conflict(
 ) -> str:
     differs = "IS NOT" if dialect == "sqlite" else "IS DISTINCT FROM"
     sets = [f"{name} = excluded.{name}" for name in updated]
-    wheres = [f"{table.name}.{name} {differs} excluded.{name}" for name in updated]
+    cheap_first = sorted(updated, key=lambda name: _may_be_spooled(table, name))
+    wheres = [f"{table.name}.{name} {differs} excluded.{name}" for name in cheap_first]
     if not table.lean:
         sets.append("changed_at = excluded.changed_at")
     if table.gone:

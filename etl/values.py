@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from etl.errors import Malformed
+from etl.spool import SpooledText
 
 Json = Any
 """A parsed JSON value: dict, list, str, int, float, bool or None."""
@@ -100,7 +101,7 @@ def _storable(value: Json) -> Json:
         return _storable_float(value)
     if isinstance(value, Mapping):
         return {repaired(str(name))[0]: _storable(item) for name, item in value.items()}
-    return [_storable(item) for item in value]
+    return str(value) if isinstance(value, SpooledText) else [_storable(item) for item in value]
 
 
 def _storable_float(value: float) -> float | int | str:
@@ -280,6 +281,9 @@ class Fields:
     def _text(self, value: Json, limit: int | None) -> str | None:
         if value is None:
             return None
+        if isinstance(value, SpooledText):
+            self.repaired = self.repaired or value.repaired
+            value = str(value)
         if not isinstance(value, str):
             value = canonical(value)
         text, changed = repaired(value)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 from etl.db.stopping import Stopping
 from etl.db.trouble import retriable
 from etl.errors import Stopped, Usage
+from etl.spool import SpooledText
 
 READING = "etl_reading"
 """Execution option of a connection whose transaction only reads."""
@@ -57,6 +58,7 @@ def prepare(engine: Engine, *, schema: str | None, lease_s: float, stopping: Sto
     if kind == "postgresql":
         settings = _settings_postgresql(schema, lease_s)
         event.listen(engine, "connect", lambda c, _: _set_config(c, settings), insert=True)
+        event.listen(engine, "connect", lambda c, _: _take_spooled(c))
         event.listen(engine, "begin", _begin_postgresql)
         return
     collation = f"SET NAMES utf8mb4 COLLATE {_COLLATIONS[kind]}"
@@ -125,6 +127,19 @@ def _set_config(connection: Any, settings: dict[str, str]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {parts}", [text for item in settings.items() for text in item])
     connection.autocommit = False
+
+
+def _take_spooled(connection: Any) -> None:
+    """psycopg asks a dumper; sqlite3 asks the text itself, PyMySQL takes its `str`."""
+    from psycopg.adapt import Dumper  # noqa: PLC0415 - only where PostgreSQL is
+
+    class SpooledDumper(Dumper):
+        oid = 0  # unknown: the column says that it is text, as for any str
+
+        def dump(self, obj: SpooledText) -> bytearray:
+            return obj.utf8()
+
+    connection.adapters.register_dumper(SpooledText, SpooledDumper)
 
 
 def _begin_postgresql(connection: Connection) -> None:

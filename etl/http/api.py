@@ -38,7 +38,7 @@ class Api:
         self._base = base_of(platform.url)
         self._headers = Headers({**COMMON_HEADERS, **platform.headers})
         self._halt = Halt(stop, clock)
-        self._wire = Wire(self._base, settings, self._halt, clock)
+        self._wire = Wire(self._base, settings, self._halt, clock, platform.long_texts)
         self._pool = Pool(settings.concurrency, self._halt)
         self._account = accounts.account(origin_of(platform.url), platform.account, clock)
         self._member = Member(settings.concurrency, settings.rate_limit or platform.rate_limit)

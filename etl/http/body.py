@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Protocol
 
 from etl.errors import Malformed, TooLarge, Transient
+from etl.http.reduction import MOST_LEFT, Reduction
+from etl.spool import Texts
 
 PIECE = 1 << 16
 _UNPACKED_PIECE = 1 << 20
+REDUCED_FROM = 1 << 22
+"""Unpacked bytes beyond which long texts of a body go to a file."""
 
 
 class Progress(Protocol):
@@ -28,11 +32,14 @@ class Arriving(Protocol):
     def pieces(self, progress: Progress) -> Iterator[bytes]: ...
 
 
-def read_body(arriving: Arriving, limit: int, progress: Progress) -> bytes:
-    """The whole body, unpacked.
+def read_body(
+    arriving: Arriving, limit: int, progress: Progress, long_texts: Set[str] = frozenset()
+) -> tuple[bytes, Texts | None]:
+    """The whole body, unpacked; of a large one the texts of members named in `long_texts` apart.
 
-    Raises TooLarge beyond `limit` unpacked bytes, Malformed for what cannot be unpacked,
-    Transient for a packed body that ends early (urllib3 itself notices a short plain one).
+    Raises TooLarge beyond `limit` unpacked bytes and beyond what may be parsed at once, Malformed
+    for what cannot be unpacked, Transient for a packed body that ends early (urllib3 itself
+    notices a short plain one).
     """
     pieces = arriving.pieces(progress)
     if arriving.coding in ("identity", ""):
@@ -48,7 +55,33 @@ def read_body(arriving: Arriving, limit: int, progress: Progress) -> bytes:
         if size > limit:
             raise _too_large(limit)
         kept.append(piece)
-    return kept[0] if len(kept) == 1 else b"".join(kept)
+        if size > REDUCED_FROM and long_texts:
+            return _reduced(kept, _limited(pieces, limit, size), long_texts)
+        if size > MOST_LEFT:
+            raise TooLarge(
+                f"the body holds more than {MOST_LEFT} bytes, too many to be parsed at once"
+            )
+    return kept[0] if len(kept) == 1 else b"".join(kept), None
+
+
+def _limited(pieces: Iterator[bytes], limit: int, size: int) -> Iterator[bytes]:
+    for piece in pieces:
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        yield piece
+
+
+def _reduced(
+    begun: list[bytes], pieces: Iterator[bytes], long_texts: Set[str]
+) -> tuple[bytes, Texts]:
+    """A body of which `begun` is here already."""
+    reduction = Reduction(long_texts)
+    while begun:
+        reduction.feed(begun.pop(0))
+    for piece in pieces:
+        reduction.feed(piece)
+    return reduction.finish()
 
 
 def _unpacked(packed: Iterator[bytes]) -> Iterator[bytes]:

@@ -159,7 +159,7 @@ class Caller:
             else:
                 self._account.done(ticket, Outcome.ACCEPTED if moved is None else Outcome.OTHER)
                 if moved is None:
-                    return Answer(content, asked_at, len(reply.body))
+                    return Answer(content, asked_at, reply.size)
                 question, again = moved, False
                 continue
             self._after_refusal(ticket, refusal)
@@ -212,10 +212,10 @@ class Caller:
         except SourceFailed as error:
             failure = _placed(question, error)
         else:
-            self.counters.add(bytes_read=len(reply.body))
+            self.counters.add(bytes_read=reply.size)
             if log.isEnabledFor(logging.DEBUG):
                 took_ms = (time.perf_counter() - ticket.began) * 1000
-                size = len(reply.body)
+                size = reply.size
                 log.debug("%s: %d, %d bytes, %.0f ms", question.where, reply.status, size, took_ms)
             return reply
         raise failure

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import requests
 
 from etl.http.address import shown
+from etl.spool import Texts
 from etl.units import Rate
-from etl.values import Json
+from etl.values import Json, parse
 
 
 def _now() -> datetime:
@@ -22,6 +23,7 @@ def _now() -> datetime:
 class Reply:
     """One HTTP reply, read to its end and unpacked.
 
+    `texts` are those that were taken out of a large `body`: `content` has them in their places.
     `headers` ignores case; `address` is what was asked for, and may hold secrets; `received_at` is
     what an HTTP date in Retry-After is measured against when the reply has no Date.
     """
@@ -31,6 +33,18 @@ class Reply:
     body: bytes
     address: str
     received_at: datetime = field(default_factory=_now)
+    texts: Texts | None = None
+
+    @property
+    def size(self) -> int:
+        """Unpacked bytes of the whole body."""
+        return len(self.body) if self.texts is None else self.texts.size
+
+    def content(self) -> Json:
+        """The body parsed (see `etl.values.parse`); of a large one with `SpooledText`s where its
+        platform's `long_texts` are. Raises Malformed."""
+        content = parse(self.body)
+        return content if self.texts is None else self.texts.put_back(content)
 
     @property
     def url(self) -> str:
@@ -107,6 +121,9 @@ class Platform:
     judge: Judge
     headers: Mapping[str, str] = field(default_factory=dict)
     rate_limit: Rate | None = None
+    long_texts: frozenset[str] = frozenset()
+    """Names of members whose texts may be longer than memory; a `judge` that gets them uses
+    `Reply.content`."""
 
 
 class HttpSettings(Protocol):

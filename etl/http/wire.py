@@ -6,7 +6,7 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 
 import requests
@@ -47,9 +47,17 @@ class Silence:
 class Wire:
     """The pooled connections of one `Api`."""
 
-    def __init__(self, url: str, settings: HttpSettings, halt: Halt, clock: Clock) -> None:
+    def __init__(
+        self,
+        url: str,
+        settings: HttpSettings,
+        halt: Halt,
+        clock: Clock,
+        long_texts: Set[str] = frozenset(),
+    ) -> None:
         self._timeout_s = float(settings.timeout)
         self._max_body = int(settings.max_body)
+        self._long_texts = long_texts
         self._verify = _verify(settings, url)
         self._halt = halt
         self._clock = clock
@@ -99,7 +107,9 @@ class Wire:
     def _read(self, request: requests.PreparedRequest, asked: Asked, flow: Flow) -> Reply:
         whole = False
         try:
-            body = read_body(asked.incoming, self._max_body, flow)
+            good = 200 <= asked.incoming.status < 300
+            names = self._long_texts if good else frozenset()
+            body, texts = read_body(asked.incoming, self._max_body, flow, names)
             whole = True
         finally:
             asked.done() if whole else asked.broken()
@@ -109,6 +119,7 @@ class Wire:
             body,
             request.url or "",
             self._clock.now(),
+            texts,
         )
 
     def _proxies_for(self, url: str) -> dict[str, str]:

@@ -26,6 +26,9 @@ from etl.redact import Secret
 from etl.sources.act2.settings import Act2Settings, account
 from etl.values import Json, parse
 
+OUTPUTS = frozenset({"stdout", "stderr"})
+"""What a host printed: of any length."""
+
 _JSON = "application/json"
 _ENVELOPE_ALONE = frozenset({"status", "message", "code"})
 
@@ -38,6 +41,7 @@ def platform(settings: Act2Settings) -> Platform:
         credentials=Basic(settings.username, settings.password),
         judge=judge,
         headers={"Content-Type": _JSON, "Accept": _JSON},
+        long_texts=OUTPUTS,
     )
 
 
@@ -78,7 +82,7 @@ def judge(reply: Reply) -> Json:
     """The content of a good reply, whatever its shape. Raises what a bad one means."""
     if not 200 <= reply.status < 300:
         raise _http_failure(reply)
-    body = parse(reply.body)
+    body = reply.content()
     if not isinstance(body, dict) or not _is_envelope(body):
         return body
     status, message = body.get("status"), body.get("message")

@@ -13,6 +13,7 @@ from etl.sources.act2.executions import Execution
 from etl.sources.act2.shapes import END, ROW_ID, START, Item, first, moment
 from etl.sources.act2.statuses import host_status
 from etl.sources.act2.tables import HostResult
+from etl.spool import SpooledText
 from etl.values import BadKey, Fields, Json
 
 _HOST_ID = ("hostId", "host_id")
@@ -51,8 +52,8 @@ def _host_result(item: Item, done: Execution, zone: tzinfo, max_output: int) -> 
     if came is not None and str(came) != record_id:
         raise BadKey(f"a row of record {str(came)[:80]!r} among those of {record_id}")
     word = fields.text("status")
-    out, err = fields.text("stdout"), fields.text("stderr")
-    stdout, stderr = kept(out, max_output), kept(err, max_output)
+    out, err = _output(fields, item, "stdout"), _output(fields, item, "stderr")
+    stdout, stderr = _kept(out, max_output), _kept(err, max_output)
     ended = fields.instant(*END)
     return HostResult(
         record_id=record_id,
@@ -77,6 +78,15 @@ def _host_result(item: Item, done: Execution, zone: tzinfo, max_output: int) -> 
     )
 
 
+def _output(fields: Fields, item: Item, name: str) -> str | SpooledText | None:
+    came = item.get(name)
+    if not isinstance(came, SpooledText):
+        return fields.text(name)
+    fields.ignore(name)
+    fields.repaired = fields.repaired or came.repaired
+    return came
+
+
 def _host_id(fields: Fields) -> str:
     """May be empty; absent and null are empty too."""
     if fields.raw(*_HOST_ID) is None:
@@ -92,7 +102,14 @@ def _numbered(group: list[HostResult]) -> list[HostResult]:
 
 
 def _content(row: HostResult) -> tuple[Any, ...]:
-    return tuple((value is not None, str(value)) for value in row)
+    return tuple(
+        (value is not None, value if isinstance(value, SpooledText) else str(value))
+        for value in row
+    )
+
+
+def _kept(text: str | SpooledText | None, limit: int) -> str | SpooledText | None:
+    return text.kept(limit) if isinstance(text, SpooledText) else kept(text, limit)
 
 
 def kept(text: str | None, limit: int) -> str | None:
@@ -110,8 +127,10 @@ def kept(text: str | None, limit: int) -> str | None:
     return head.decode("utf-8", "ignore") + tail.decode("utf-8", "ignore")
 
 
-def _length(came: Json, text: str | None) -> int | None:
+def _length(came: Json, text: str | SpooledText | None) -> int | None:
     """The true length in bytes of UTF-8: of what came, before anything in it was repaired."""
+    if isinstance(text, SpooledText):
+        return text.came_bytes
     if text is None:
         return None
     raw = came if isinstance(came, str) else text

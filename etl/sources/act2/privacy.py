@@ -10,9 +10,12 @@ import json
 import re
 from collections.abc import Mapping
 
+from etl.spool import SpooledText
 from etl.values import Json, canonical
 
 MASK = "***"
+_PAYLOAD_BYTES = 2**20
+"""What a reject keeps at most."""
 
 _PASSWORDS = frozenset({"password", "passwd", "pwd"})
 _ENVS = frozenset({"env", "envs", "environment"})
@@ -70,15 +73,27 @@ def cleaned(value: Json) -> Json:
         return {n: _member(str(n), v) for n, v in value.items() if _may_stay(n)}
     if isinstance(value, list):
         return [cleaned(item) for item in value]
+    if isinstance(value, SpooledText):
+        value = str(value)
     return _clean_text(value) if isinstance(value, str) else value
 
 
 def payload(value: Json) -> Json:
     """`value` as a reject may keep it: cleaned, or a note where it cannot be."""
     try:
-        return cleaned(value)
+        return cleaned(_shortened(value))
     except RecursionError:
         return "nested too deeply, left out: it may hold a password"
+
+
+def _shortened(value: Json) -> Json:
+    """An item with the ends of its outputs where they are too long for a reject anyway."""
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        name: str(item.kept(_PAYLOAD_BYTES)) if isinstance(item, SpooledText) else item
+        for name, item in value.items()
+    }
 
 
 def _may_stay(name: object) -> bool:
@@ -91,7 +106,7 @@ def _member(name: str, value: Json) -> Json:
         return _masked(value)
     if lower == "parameters" and isinstance(value, str):
         return _clean_parameters(value)
-    if lower in _CONTENT and isinstance(value, str):
+    if lower in _CONTENT and isinstance(value, str | SpooledText):
         return value
     return cleaned(value)
 
@@ -125,6 +140,8 @@ def _masked(value: Json) -> Json:
         return _masked_pair(value) if _is_pair(value) else _masked_map(value)
     if isinstance(value, list):
         return [_masked(item) for item in value]
+    if isinstance(value, SpooledText):
+        value = str(value)
     if not isinstance(value, str):
         return value
     parsed = _parsed(value)

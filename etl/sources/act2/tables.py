@@ -17,10 +17,12 @@ from etl.schema import (
     Instant,
     JsonText,
     LongText,
+    SpoolableText,
     column,
     data_table,
     key,
 )
+from etl.spool import SpooledText
 
 
 class JobRecord(NamedTuple):
@@ -68,8 +70,8 @@ class HostResult(NamedTuple):
     status_text: Annotated[str | None, column(LongText(), "The agent's own word.")]
     started_at: Annotated[datetime | None, column(Instant(), "The record's start, not the host's.")]
     finished_at: Annotated[datetime | None, column(Instant(), "The record's end, not the host's.")]
-    stdout: Annotated[str | None, column(LongText(), "Standard output.")]
-    stderr: Annotated[str | None, column(LongText(), "Standard error.")]
+    stdout: Annotated[str | SpooledText | None, column(SpoolableText(), "Standard output.")]
+    stderr: Annotated[str | SpooledText | None, column(SpoolableText(), "Standard error.")]
     message: Annotated[str | None, column(LongText(), "What Act2 says of this host.")]
     stdout_bytes: Annotated[int | None, column(BIG, "True length of stdout, bytes of UTF-8.")]
     stderr_bytes: Annotated[int | None, column(BIG, "True length of stderr, bytes of UTF-8.")]
