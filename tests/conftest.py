@@ -17,9 +17,15 @@ from collections.abc import Callable, Iterator
 
 import databases
 import pytest
+from hypothesis import HealthCheck, settings
 
 from etl import redact
 from etl.db import Database, open_database
+
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 _MOVED = {"database", "database_url", "blank_database_url"}
 
