@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from daemon_kit import DAY, HOUR, MINUTE, Simulated, clock_at, platforms, simulated, sources
+from sqlalchemy import select
 
 from etl import cron
 from etl.config import Entry, Options
@@ -22,7 +23,7 @@ from etl.daemon.scheduler import EntryTrigger
 from etl.daemon.tasks import Firing, Planned, Task
 from etl.db import Database
 from etl.errors import Refused, Transient, Unauthorized
-from etl.ledger.tables import sync_runs
+from etl.ledger.tables import completeness, sync_runs
 from etl.simulator import World
 
 __all__ = ["simulated"]
@@ -195,7 +196,12 @@ schedules:
     assert (pruned.source, pruned.scheduled_for) == ("graph", NOON + 1.75 * HOUR)
     assert {run.status for run in daemon.runs()} == {"succeeded"}
     with database.reading() as connection:
+        begun = connection.execute(select(completeness.c.since)).scalars().all()
         jobs = connection.exec_driver_sql("SELECT job_id FROM jobs ORDER BY job_id")
+        assert (NOON - 7 * DAY) not in begun
+        assert (NOON - 7 * DAY).replace(day=1, hour=0, minute=0) in begun, (
+            "a whole month, so that later verdicts can take its place"
+        )
         assert [job for (job,) in jobs] == [2, 3], "repaired, and pruned"
 
 

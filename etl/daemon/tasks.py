@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from etl.config import Config, Entry, Options
 from etl.config.firings import last_until
@@ -83,6 +83,13 @@ def last_due(plan: list[Planned], now: datetime) -> Iterator[Firing]:
     return (Firing(task, due) for task, due in latest.items())
 
 
+def _month_of(moment: datetime) -> datetime:
+    """The first of its month in UTC: a later check then covers this one, whose verdict may go,
+    where one that began each time a little later would leave a verdict for ever."""
+    at = moment.astimezone(UTC)
+    return at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
 def perform(task: Task, configured: Configured, around: Surroundings) -> Outcome:
     """One pass, as the command would make it."""
     options, now = task.options, around.clock.now()
@@ -92,7 +99,7 @@ def perform(task: Task, configured: Configured, around: Surroundings) -> Outcome
         verified: Outcome = verify(
             configured,
             around,
-            since=options.since.resolve(now) if options.since else None,
+            since=_month_of(options.since.resolve(now)) if options.since else None,
             until=options.until.resolve(now) if options.until else None,
             repair=options.repair,
         ).outcome
