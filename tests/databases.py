@@ -193,14 +193,17 @@ class Mariadb(_Shared):
         with database.writing() as connection:
             tables = connection.execute(
                 text(
-                    "SELECT table_name FROM information_schema.tables"
+                    "SELECT table_name, auto_increment FROM information_schema.tables"
                     " WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'"
                     " AND table_name NOT IN ('etl_version', 'data_dictionary')"
                 )
-            ).scalars()
+            ).all()
             connection.execute(text("SET foreign_key_checks = 0"))
-            for table in tables.all():
+            for table, _ in tables:
                 connection.execute(text(f"DELETE FROM {table}"))
+            for table, number in tables:
+                if number is not None and number > 1:
+                    connection.execute(text(f"ALTER TABLE {table} AUTO_INCREMENT = 1"))
 
 
 class WheelPostgresql(Postgresql):
