@@ -176,7 +176,7 @@ def test_a_soak_at_one_second_schedules(database_url: str, tmp_path: Path) -> No
     assert max(f[1] for f in late) < max(f[1] for f in early) * 1.05 + 2, "memory (MiB)"
     for place, what in ((2, "handles"), (3, "threads")):
         # A pass in the middle of its calls has up to eight of both: a leak raises the rest too.
-        assert median(f[place] for f in late) <= median(f[place] for f in early) + 1, what
+        assert median(f[place] for f in late) <= median(f[place] for f in early) + 8, what
         assert max(f[place] for f in late) < _BUSY, what
     failures = [event for event in log if event["level"] == "warning"]
     assert len(failures) < 20 * SOAK_MINUTES
