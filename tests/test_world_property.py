@@ -51,4 +51,4 @@ def test_the_tables_come_to_equal_the_world_whatever_happens(
     servers: Servers, machine: type[WorldMachine], kind: str
 ) -> None:
     """Of each platform on each database; ETL_WORLD_EXAMPLES worlds of 25 steps."""
-    run(machine, servers(kind), int(os.environ.get("ETL_WORLD_EXAMPLES", "4")), 25)
+    run(machine, servers(kind), int(os.environ.get("ETL_WORLD_EXAMPLES", "6")), 25)
