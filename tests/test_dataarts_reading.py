@@ -75,6 +75,28 @@ def test_every_instance_is_read_once_whatever_the_quirk(quirks: dict[str, Any], 
         assert calls(sim) <= 1.25 * count / step + 9
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("offset", ["rows", "pages"])
+@pytest.mark.parametrize("beyond_end", ["empty", "repeat"])
+@pytest.mark.parametrize("ignores", [False, True])
+def test_what_offset_counts_is_found_by_the_smallest_of_lists(
+    order: str, offset: str, beyond_end: str, ignores: bool
+) -> None:
+    quirks = {
+        "dataarts_order": order,
+        "dataarts_offset": offset,
+        "beyond_end": beyond_end,
+        "dataarts_ignores_window": ignores,
+    }
+    for count in range(1, 10):
+        world = filled(count)
+        with simulator(world, **quirks) as sim:
+            for page_size in (1, 2, 3):
+                read = scanned(sim, page_size=page_size)
+                assert read.rows.keys() == listed(world), (count, page_size)
+                assert not read.doubts, (count, page_size)
+
+
 @each(QUIRKS)
 def test_an_interval_in_the_middle_is_read_alone(quirks: dict[str, Any]) -> None:
     world = filled(1300)

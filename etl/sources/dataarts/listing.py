@@ -222,9 +222,11 @@ class Lister:
                 return
             whole = [min(self.step, total - at * self.step) for at in places]
             if all(len(p.keys) >= full for p, full in zip(probes, whole, strict=True)):
-                if len(probes) > 1:  # a last page alone is the same, whatever offsets count
+                if len(probes) > 1:
                     self.by_pages = False
                     self._kept = {(window, at): p for at, p in zip(places, probes, strict=True)}
+                elif total > 2 * self.step:  # a last page alone is the same, whatever they count
+                    self._compare_second(window, first)
                 return
             first = self.first(window)  # what comes short tells nothing, unless it stays so
 
@@ -269,8 +271,8 @@ class Lister:
 
 
 def _alike(one: Chunk, other: Chunk) -> bool:
-    """Whether they hold mostly the same: a list that moves shifts a few items."""
-    return 2 * len(set(one.keys).intersection(other.keys)) > min(len(one.keys), len(other.keys))
+    """Whether they hold at least half the same: a list that moves shifts a few items."""
+    return 2 * len(set(one.keys).intersection(other.keys)) >= min(len(one.keys), len(other.keys))
 
 
 def _all_differ(chunks: Sequence[Chunk]) -> bool:
