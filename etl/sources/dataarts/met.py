@@ -51,7 +51,7 @@ class Met:
 
     def _add_memory(self, keys: Sequence[str]) -> tuple[set[str], int]:
         walks, asked = self._walks, set(keys)
-        never = asked - walks.keys()
+        never = {key for key in asked if key not in walks}  # asked - walks.keys() looks at them all
         unmet = len(never) + sum(walks[key] != self.walk for key in asked - never)
         walks.update(dict.fromkeys(asked, self.walk))
         if len(walks) > IN_MEMORY:
