@@ -6,13 +6,15 @@ change once; a row that the platform lists again loses its `upstream_gone_at`, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import chain, repeat
+from itertools import repeat
+from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import msgspec
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -21,9 +23,8 @@ from etl.schema import DataTable, Instant, SpoolableText
 _CHUNK = 10_000
 _WORTH_A_COPY = 50
 """With fewer rows the round trips of a COPY cost more than it saves."""
-_MARKS = 900
-"""Values of one statement on SQLite, where many narrow rows in one cost half of what single ones
-do, wide ones with their indexes more. No build of SQLite allows fewer than 999."""
+_PORTION = 1 << 20
+"""Characters of long texts in one statement on SQLite, about."""
 
 Row = tuple[Any, ...]
 Owns = tuple[str, ...] | None
@@ -46,23 +47,15 @@ def upsert(  # noqa: PLR0913 - where, what, which columns, and the two stamps
     if not rows:
         return
     dialect = connection.dialect.name
+    if dialect == "sqlite":
+        for portion in _portions(table, rows):
+            _put_portion(connection, table, portion, source, stamp, owns)
+        return
     prepared = _prepared(dialect, table, rows, source, stamp)
     if dialect == "postgresql" and len(rows) >= _WORTH_A_COPY and _may_copy(connection):
         _merge_copied(connection, table, owns, prepared)
-        return
-    at_once = _MARKS // len(prepared[0]) if dialect == "sqlite" and table.lean else 1
-    whole = len(prepared) // at_once * at_once
-    if at_once > 1 and whole:
-        _execute(connection, _statement(dialect, table, owns, at_once), _joined(prepared, at_once))
-        prepared = prepared[whole:]
-    _execute(connection, _statement(dialect, table, owns), prepared)
-
-
-def _joined(rows: Sequence[Row], at_once: int) -> list[Row]:
-    """Each so many rows as one row of parameters; the rest that fills none is left out."""
-    rest = len(rows) % at_once
-    values = chain.from_iterable(rows[: len(rows) - rest])
-    return list(zip(*[values] * (at_once * len(rows[0])), strict=True))
+    else:
+        _execute(connection, _statement(dialect, table, owns), prepared)
 
 
 def _execute(connection: Connection, statement: str, rows: Sequence[Row]) -> None:
@@ -83,6 +76,75 @@ def _prepared(
         at = stamp if adapt is None else adapt(stamp)
         columns += [repeat(at), repeat(at)]
     return list(zip(repeat(source), *columns))
+
+
+# SQLite: many rows as one text. A statement for each row gives the interpreter up and waits for it
+# again each time, which beside threads that read costs many times the work itself.
+
+
+def _portions(table: DataTable, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """The rows in the order of their keys, which is the file's, in portions of bounded size."""
+    width = len(table.key)
+    rows = sorted(rows, key=itemgetter(*range(width)))
+    long_texts = [place for place, name in enumerate(table.fields) if _may_be_spooled(table, name)]
+    if not long_texts:
+        yield from (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK))
+        return
+    begin = size = 0
+    for place, row in enumerate(rows):
+        more = sum(len(row[at] or "") for at in long_texts)
+        if size and size + more > _PORTION:
+            yield rows[begin:place]
+            begin, size = place, 0
+        size += more
+    yield rows[begin:]
+
+
+def _put_portion(  # noqa: PLR0913 - as `upsert`
+    connection: Connection,
+    table: DataTable,
+    rows: Sequence[Row],
+    source: str,
+    stamp: datetime,
+    owns: Owns,
+) -> None:
+    content = _as_json(table, rows)
+    if content is None:
+        prepared = _prepared("sqlite", table, rows, source, stamp)
+        _execute(connection, _statement("sqlite", table, owns), prepared)
+        return
+    stamps = () if table.lean else (_sqlite_moment(stamp),)
+    connection.exec_driver_sql(_portion_statement(table, owns), (content, source, *stamps))
+
+
+def _as_json(table: DataTable, rows: Sequence[Row]) -> bytes | None:
+    """The rows as one JSON text; None where it would not hold them as they are."""
+    for place in _moments(table):
+        if any(row[place] is not None and row[place].tzinfo is not UTC for row in rows):
+            return None
+    try:
+        content = _ENCODER.encode(rows)
+    except (TypeError, ValueError, OverflowError):  # a text in a file; what is to be refused
+        return None
+    return None if b"\\u0000" in content else content
+
+
+_ENCODER = msgspec.json.Encoder()
+
+
+@lru_cache(maxsize=64)
+def _portion_statement(table: DataTable, owns: Owns) -> str:
+    """Reads ?1, the rows; ?2 is the source, ?3 the stamp."""
+    moments = _moments(table)
+    values = [f"json_extract(value, '$[{place}]')" for place in range(len(table.fields))]
+    for place in moments:  # 2026-01-01T12:00:00Z and 2026-01-01T12:00:00.000001Z as _sqlite_moment
+        plain = f"replace(rtrim({values[place]}, 'Z'), 'T', ' ')"
+        values[place] = f"substr({plain} || '.000000', 1, 26)"
+    stamps = [] if table.lean else ["?3", "?3"]
+    select = f"SELECT {', '.join(['?2', *values, *stamps])} "
+    # Without WHERE the parser takes ON CONFLICT for a join.
+    many = "FROM json_each(CAST(?1 AS TEXT)) WHERE TRUE "
+    return _insert(table) + select + many + _merge("sqlite", table, owns)
 
 
 # PostgreSQL: COPY into a table of the session, then one merge
@@ -148,10 +210,9 @@ def _copy(connection: Connection, statement: str, rows: Iterable[Row]) -> None:
 
 
 @lru_cache(maxsize=256)
-def _statement(dialect: str, table: DataTable, owns: Owns, rows: int = 1) -> str:
-    row = f"({', '.join(_mark(dialect, table, name) for name in _columns(table))})"
-    values = f"VALUES {', '.join([row] * rows)} "
-    return _insert(table) + values + _merge(dialect, table, owns)
+def _statement(dialect: str, table: DataTable, owns: Owns) -> str:
+    marks = ", ".join(_mark(dialect, table, name) for name in _columns(table))
+    return f"{_insert(table)}VALUES ({marks}) {_merge(dialect, table, owns)}"
 
 
 def _mark(dialect: str, table: DataTable, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from etl.db import Database, retriable
 from etl.db.among import among
 from etl.errors import DatabaseTrouble
 from etl.ledger import names
+from etl.sources.act2.tables import HOST_RESULTS, HostResult
 from etl.sources.explorer.tables import JOBS, SAMPLE_ROWS, TASKS, Job, SampleRow, Task
 from etl.upsert import upsert
 
@@ -89,6 +90,62 @@ def test_sample_rows_are_written_whatever_their_number(database: Database, count
     with database.reading() as connection:
         wanted = select(*(columns[name] for name in SAMPLE_ROWS.fields)).order_by(columns.row_no)
         assert [tuple(row) for row in connection.execute(wanted)] == expected
+
+
+AWKWARD = [
+    job(1, created_at=T, finished_at=T + timedelta(microseconds=120)),
+    job(2, created_at=datetime(1, 1, 1, tzinfo=UTC), finished_at=None),
+    job(3, finished_at=datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)),
+    job(4, task_count=2**63 - 1, status_code=-(2**63)),
+    job(5, job_id=2**63 - 1, name="[1,null]", workflow_name="2026-01-01T12:00:00Z"),
+    job(6, name="\x01\x7f\u2028\\u2400", workflow_name="", text_repaired=True),
+]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        [job(7, name="a\x00b")],
+        [job(7, finished_at=datetime(2026, 1, 1, 20, tzinfo=timezone(timedelta(hours=8))))],
+    ],
+    ids=["one text", "NUL", "another zone"],
+)
+def test_rows_as_one_text_are_stored_as_rows_one_by_one(
+    database: Database, monkeypatch: pytest.MonkeyPatch, more: list[Job]
+) -> None:
+    stored = []
+    rows = [*AWKWARD, *more]
+    assert (module._as_json(JOBS, rows) is None) == bool(more)
+    for _ in range(2):
+        write(database, rows, T)
+        columns = ", ".join(f"quote({column})" for column in (*JOBS.fields, "changed_at"))
+        with database.writing() as connection:
+            kept = connection.execute(text(f"SELECT {columns} FROM jobs ORDER BY job_id"))
+            stored.append([tuple(row) for row in kept])
+            connection.execute(text("DELETE FROM jobs"))
+        monkeypatch.setattr(module, "_as_json", lambda table, rows: None)
+    assert len(stored[0]) == len(rows)
+    assert stored[0] == stored[1]
+
+
+def test_rows_of_long_texts_go_in_portions_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PORTION", 1000)
+    sizes = [5000, 1, 400, 599, 1, 1, 5000, 5000]
+    empty: dict[str, Any] = dict.fromkeys(HostResult._fields)
+    hosts = [
+        HostResult(**{**empty, "record_id": "r", "host_id": str(place), "stdout": "x" * size})
+        for place, size in enumerate(sizes)
+    ]
+    stdout = HostResult._fields.index("stdout")
+    portions = list(module._portions(HOST_RESULTS, hosts[::-1]))
+    assert [[len(row[stdout]) for row in rows] for rows in portions] == [
+        [5000],
+        [1, 400, 599],
+        [1, 1],
+        [5000],
+        [5000],
+    ]
 
 
 def test_of_many_rows_only_those_that_differ_are_touched(every_database: Database) -> None:
