@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -123,6 +124,7 @@ class App:
         from etl.db import open_database  # noqa: PLC0415 - imports SQLAlchemy
         from etl.migrate import require_head  # noqa: PLC0415
 
+        gc.freeze()  # what was imported stays: it is never looked through for rubbish
         url, schema = self.address()
         lease_s = self.settings.shortest_lease_s if leased else DEFAULT_LEASE_S
         database = open_database(url, schema=schema, lease_s=lease_s, stop=self.stop)
