@@ -22,11 +22,11 @@ from etl.db import Persistence
 from etl.errors import DatabaseTrouble, EtlError, LostSeat, Stopped
 from etl.http import Api
 from etl.ledger import completeness, cursors, debts, rejects
-from etl.ledger.debts import Terms
+from etl.ledger.debts import Terms, Words
 from etl.ledger.runs import Run
 from etl.ledger.seats import Seat, Writing
-from etl.source import Debt, Doubt, Page, Pending, Record, Reject, Source
-from etl.store import Store, Tally, last_changes
+from etl.source import Doubt, Page, Pending, Record, Reject, Source
+from etl.store import Store, Tally, last_changes, latest
 from etl.values import Json
 
 BATCH_ROWS = 5_000
@@ -213,13 +213,13 @@ class Pass:
     def _write_debts(self, writing: Writing, batch: _Batch, left_out: set[str]) -> None:
         """What a record owes goes with its rows: one that was left out settles nothing."""
         connection, name, now = writing.connection, self.seat.source, writing.stamp
-        records = [record for record in batch.records if record.id not in left_out]
+        records = [one for one in latest(batch.records) if one.id not in left_out]
         owed = [debt for record in records for debt in record.debts]
         ids = [record.id for record in records]
         changed = last_changes(connection, self.source.tables[0], name, {d.id for d in owed})
         debts.replace(connection, name, ids, owed, changed, terms=self.terms, now=now)
-        debts.add(connection, name, batch.debts, terms=self.terms, now=now)
-        debts.settle(connection, name, batch.settled)
+        debts.add(connection, name, batch.words.owed, terms=self.terms, now=now)
+        debts.settle(connection, name, batch.words.settled)
         if rejects.any_open(connection, name):
             read = {record.id: {r.name or "" for r in record.rejects} for record in records}
             rejects.resolve(connection, name, self.source.stream, read, now=now)
@@ -243,8 +243,8 @@ class _Batch:
     began: float
     records: list[Record] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
-    debts: list[Debt] = field(default_factory=list)
-    settled: list[tuple[str, str]] = field(default_factory=list)
+    words: Words = field(default_factory=Words)
+    """What the pages say of debts, but for those that are a record's own."""
     doubts: list[Doubt] = field(default_factory=list)
     cursor: dict[str, Json] | None = None
     rows: int = 0
@@ -252,6 +252,7 @@ class _Batch:
 
     def add(self, record: Record) -> None:
         self.records.append(record)
+        self.words.forget(record.id)
         self.size += record.size
         for part in record.parts:
             self.rows += len(part.rows)
@@ -259,8 +260,7 @@ class _Batch:
     def finish(self, page: Page) -> None:
         """Takes what belongs to the page as a whole, once all its records are here."""
         self.rejects += page.rejects
-        self.debts += page.debts
-        self.settled += page.settled
+        self.words.hear(page.debts, page.settled)
         self.rows += len(page.rejects) + len(page.debts)
         if page.cursor is not None:
             self.cursor = page.cursor
@@ -274,7 +274,7 @@ class _Batch:
             records=len(self.records),
             unfinished=sum(1 for record in self.records if record.debts),
             rejected=rows.rejected,
-            unlisted=sum(int(debt.hint.get("missing", 1)) for debt in self.debts),
+            unlisted=sum(int(debt.hint.get("missing", 1)) for debt in self.words.owed),
             doubts=tuple(self.doubts),
             rows=rows,
         )
@@ -282,12 +282,7 @@ class _Batch:
     @property
     def empty(self) -> bool:
         return not (
-            self.records
-            or self.rejects
-            or self.debts
-            or self.settled
-            or self.doubts
-            or self.cursor is not None
+            self.records or self.rejects or self.words or self.doubts or self.cursor is not None
         )
 
 

@@ -9,7 +9,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from act2_kit import DETAIL, NOW, asked, filled, served, settings, simulator
+from act2_kit import (
+    DETAIL,
+    NOW,
+    PAGE,
+    asked,
+    filled,
+    late,
+    record_ids,
+    served,
+    settings,
+    simulator,
+)
 from http_kit import FakeClock
 from sqlalchemy import func, select
 
@@ -17,7 +28,8 @@ from etl.db import Database
 from etl.ledger import tables as ledger
 from etl.passes import Outcome, Surroundings
 from etl.schema import metadata
-from etl.simulator import Script, Simulator, World
+from etl.simulator import Fault, Script, Simulator, World
+from etl.simulator.wire import Request
 from etl.source import Settings, Source
 from etl.sources.act2 import SOURCE
 from etl.sources.act2.tables import HOST_RESULTS, JOB_RECORDS
@@ -147,3 +159,26 @@ def test_no_password_reaches_any_table(database: Database, synced: Sync) -> None
         ]
     assert len([line for line in everything if broken.id in line]) >= 3
     assert [line for line in everything if word in line or secret in line] == []
+
+
+def test_a_hole_that_a_moving_list_shows_twice_in_a_batch_is_owed_once(
+    database: Database, synced: Sync
+) -> None:
+    """The walk goes back for a late record, and comes by the page again: more is hidden there."""
+    world = filled(33)
+    ranked = record_ids(world)
+    world.act2.hide_rows(ranked[11])
+
+    def move(request: Request) -> bool:
+        if request.path == PAGE and len(asked(sim, PAGE)) == 7:
+            late(world, 6)
+            world.act2.hide_rows(ranked[12])
+        return False
+
+    with simulator(world) as sim:
+        sim.fault(Fault("delay", times=None, when=move))
+        synced(sim, page_size=5)
+    assert count(database, JOB_RECORDS.table) == 33  # the second was hidden after it was read
+    with database.reading() as connection:
+        [reason] = connection.execute(select(ledger.unfinished.c.reason)).scalars()
+    assert reason == "page 3 of 5 lists 3 of 5 records"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,22 +13,40 @@ import crash_kit
 import pytest
 from crash_kit import NOW
 from crashing import Nursery
+from sqlalchemy import select
 
 from etl import engine
 from etl.config import load
 from etl.db import Database
 from etl.engine import Pass
 from etl.errors import Transient
+from etl.ledger.tables import unfinished
 from etl.passes import Outcome, Surroundings, run_pass
-from etl.source import Page, Part, Record, Span
+from etl.source import Debt, Page, Part, Record, Span
 from etl.sources.dataarts.tables import QUALITY_INSTANCES, QualityInstance
 
+HOLE = ("hole", "20:3")
 
-def _record(number: int) -> Record:
+
+def _record(number: int, *debts: Debt, later_s: int = 0) -> Record:
     row = QualityInstance(
         number, "not null", 7, None, "succeeded", "SUCCESS", None, NOW, NOW, None, False
     )
-    return Record(str(number), NOW + timedelta(days=9999), [Part(QUALITY_INSTANCES, [row])])
+    asked_at = NOW + timedelta(days=9999, seconds=later_s)
+    return Record(str(number), asked_at, [Part(QUALITY_INSTANCES, [row])], debts)
+
+
+def _hole(reason: str) -> Debt:
+    return Debt(*HOLE, reason)
+
+
+def _runs(reason: str) -> Debt:
+    return Debt("instance", "1", reason)
+
+
+def _owed(database: Database) -> list[str]:
+    with database.reading() as connection:
+        return list(connection.execute(select(unfinished.c.reason)).scalars())
 
 
 def _failing() -> Future[Record]:
@@ -36,14 +55,15 @@ def _failing() -> Future[Record]:
     return future
 
 
-def _copied(database: Database, folder: Path, pages: Iterable[Page]) -> Outcome:
-    """A pass that reads `pages`, in batches of ten rows."""
+def _copied(database: Database, folder: Path, *copies: Iterable[Page]) -> Outcome:
+    """A pass that reads the pages of `copies`, in batches of ten rows."""
     with crash_kit.stage(Nursery(), folder) as stage:
         config = load(Path(stage.arguments("sqlite:///unused")[1]), stage.variables)
         [quality] = config.select(["quality"])
 
         def work(one: Pass, _: Span) -> None:
-            one.copy(pages)
+            for pages in copies:
+                one.copy(pages)
 
         around = Surroundings(database, threading.Event(), lambda *_: None)
         return run_pass(quality, around, "sync", work)
@@ -87,3 +107,35 @@ def test_who_reads_ahead_holds_no_record_that_was_taken(database: Database, tmp_
     _copied(database, tmp_path, walked())
     assert [len(page.records) for page in pages] == [0, 0, 0]
     assert begun[2] >= 1
+
+
+@pytest.mark.parametrize(
+    ("pages", "owed"),
+    [
+        ([Page(debts=(_hole("one"),)), Page(debts=(_hole("two"),))], ["two"]),
+        ([Page(debts=(_hole("one"), _hole("two")))], ["two"]),
+        ([Page(debts=(_hole("one"),)), Page(settled=(HOLE,))], []),
+        ([Page(settled=(HOLE,)), Page(debts=(_hole("again"),))], ["again"]),
+        ([Page(debts=(_runs("failed"),)), Page(records=[_record(1)])], []),
+        ([Page(records=[_record(1)]), Page(debts=(_runs("failed"),))], ["failed"]),
+        ([Page(records=[_record(1, _runs("runs"))]), Page(records=[_record(1)])], []),
+        ([Page(records=[_record(1)]), Page(records=[_record(1, _runs("runs"))])], ["runs"]),
+        (
+            [Page(records=[_record(1, later_s=5)]), Page(records=[_record(1, _runs("before"))])],
+            [],
+        ),
+    ],
+)
+def test_of_what_pages_of_one_batch_say_of_a_debt_the_last_word_counts(
+    database: Database, tmp_path: Path, pages: list[Page], owed: list[str]
+) -> None:
+    """That of the answer which was asked for last, where records are told twice."""
+    outcome = _copied(database, tmp_path, [replace(page) for page in pages])
+    assert outcome.error is None
+    assert _owed(database) == owed
+
+
+def test_a_debt_of_an_earlier_batch_is_told_anew(database: Database, tmp_path: Path) -> None:
+    again = [Page(settled=(HOLE,)), Page(debts=(_hole("again"),))]
+    _copied(database, tmp_path, [Page(debts=(_hole("one"),))], again)
+    assert _owed(database) == ["again"]

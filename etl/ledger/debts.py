@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,6 +26,37 @@ class Terms:
 
     interval: timedelta
     give_up_after: timedelta
+
+
+class Words:
+    """What pages say of debts, one after the other: of each the last word counts."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, dict[tuple[str, str], Debt | None]] = {}
+
+    def hear(self, debts: Iterable[Debt], settled: Iterable[tuple[str, str]]) -> None:
+        for debt in debts:
+            self._said.setdefault(debt.id, {})[debt.kind, debt.id] = debt
+        for key in settled:
+            self._said.setdefault(key[1], {})[key] = None
+
+    def forget(self, id_: str) -> None:
+        """A record that was read whole says itself what it owes."""
+        self._said.pop(id_, None)
+
+    def __bool__(self) -> bool:
+        return bool(self._said)
+
+    @property
+    def owed(self) -> list[Debt]:
+        return [debt for debt in self._last() if isinstance(debt, Debt)]
+
+    @property
+    def settled(self) -> list[tuple[str, str]]:
+        return [key for key in self._last() if not isinstance(key, Debt)]
+
+    def _last(self) -> Iterator[Debt | tuple[str, str]]:
+        return (debt or key for words in self._said.values() for key, debt in words.items())
 
 
 def replace(  # noqa: PLR0913 - which debts, and when

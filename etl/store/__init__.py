@@ -19,7 +19,7 @@ from etl.store.tally import Tally, count_written
 from etl.store.transitions import note_transitions
 from etl.upsert import upsert
 
-__all__ = ["Store", "Tally", "last_changes"]
+__all__ = ["Store", "Tally", "last_changes", "latest"]
 
 
 class Store:
@@ -39,10 +39,10 @@ class Store:
         """
         tally = Tally()
         tally.read = sum(len(p.rows) for r in records for p in r.parts)
-        latest = {record.id: record for record in sorted(records, key=_asked_at)}
-        held = held_of(connection, self._tables, self._name, list(latest.values()))
-        current = [r for r in latest.values() if not held.learnt_after(r.id, r.asked_at)]
-        tally.left_out = latest.keys() - {record.id for record in current}
+        asked_last = latest(records)
+        held = held_of(connection, self._tables, self._name, asked_last)
+        current = [r for r in asked_last if not held.learnt_after(r.id, r.asked_at)]
+        tally.left_out = {r.id for r in asked_last} - {r.id for r in current}
         children = Children(connection, self._name, held, current)
         children.settle()
         for table in self._tables:
@@ -70,6 +70,11 @@ class Store:
         children.remove_surplus(table)
         if table.replace == "named":
             tally.marked += children.mark_unnamed(table, stamp)
+
+
+def latest(records: Sequence[Record]) -> list[Record]:
+    """Each record once, as the answer tells it that was asked for last."""
+    return list({record.id: record for record in sorted(records, key=_asked_at)}.values())
 
 
 def _asked_at(record: Record) -> datetime:
