@@ -57,6 +57,10 @@ class Quirks:
     """The live server lists oldest first; the order of the documented shape is unknown."""
     act2_auth: Literal["none", "basic", "forbidden"] = "none"
     """basic: HTTP Basic without a challenge; forbidden: the shipped policy, 403 for every GET."""
+    act2_unordered: bool = False
+    """The list has no order at all; a new record may stand anywhere."""
+    act2_doc_item: Literal["whole", "no_times", "id"] = "whole"
+    """What a documented page tells of a record: all of its detail, no times, or its id alone."""
     act2_time_format: Literal["rfc3339", "plain"] = "rfc3339"
     """plain: `YYYY-MM-DD HH:MM:SS` without a zone (the documented shape gives no format)."""
     act2_zero_row_times: bool = False

@@ -7,6 +7,7 @@ large to be read at once, a total that is missing or lies.
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
@@ -39,6 +40,11 @@ class View:
     def times(self) -> list[datetime]:
         """The starts that the page tells, sorted."""
         return sorted(e.started for e in self.entries.values() if e.started is not None)
+
+    @property
+    def told(self) -> list[datetime]:
+        """The starts of listed records, as they stand: a page of hosts' rows is mixed."""
+        return [e.started for e in self.entries.values() if e.item and e.started]
 
     @property
     def window(self) -> Window:
@@ -87,16 +93,16 @@ class Book:
 
     def number_of(self, rank: int) -> int:
         """The page that covers `rank`."""
-        place = rank if self.order == "asc" else self.total - 1 - rank
+        place = self.total - 1 - rank if self.order == "desc" else rank
         return max(0, place) // self.size + 1
 
     def oldest(self, place: int) -> int:
         """The number of the page in `place` (from 0), counted from the oldest."""
-        return place + 1 if self.order == "asc" else self.pages - place
+        return self.pages - place if self.order == "desc" else place + 1
 
     def ranks(self, number: int, size: int) -> tuple[int, int]:
         """The ranks that a page covers, by the total as it is known."""
-        if self.order == "asc":
+        if self.order != "desc":
             lo = min((number - 1) * size, self.total)
             return lo, min(lo + size, self.total)
         hi = max(0, self.total - (number - 1) * size)
@@ -251,11 +257,18 @@ def _size(listing: shapes.Listing, number: int, asked: int) -> int:
 
 
 def _order(first: View, last: View) -> Order:
-    """By the starts on the first and the last page; oldest first when they do not tell."""
-    if first is last:
-        starts = [e.started for e in first.entries.values() if e.item and e.started]
-        return "desc" if starts and starts[0] > starts[-1] else "asc"
+    """By the starts on the first and the last page; pages of rows that tell none are oldest first,
+    as the live server lists."""
+    if any(e.item for view in (first, last) for e in view.entries.values()):
+        return _order_of(first.told if first is last else [*first.told, *last.told])
     young, old = first.times, last.times
     if not young or not old:
         return "asc"
     return "desc" if young[len(young) // 2] > old[len(old) // 2] else "asc"
+
+
+def _order_of(starts: list[datetime]) -> Order:
+    if not starts:
+        return "none"
+    rises, falls = (any(map(before, starts, starts[1:])) for before in (operator.lt, operator.gt))
+    return "none" if rises and falls else "desc" if falls else "asc"

@@ -22,7 +22,7 @@ def hole(view: View, order: Order) -> Debt:
     Counted from the young end, a page's number changes with every new record: then its oldest
     rank names it, and one record that stays invisible may be owed under several names.
     """
-    place = f"{view.size}:{view.number}" if order == "asc" else f"{view.size}@{view.lo}"
+    place = f"{view.size}:{view.number}" if order != "desc" else f"{view.size}@{view.lo}"
     hint: dict[str, Json] = {
         "order": order,
         "size": view.size,

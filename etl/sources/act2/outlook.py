@@ -22,8 +22,10 @@ def outlook(api: Api, settings: Act2Settings, span: Span) -> Outlook:
     records, pages = end - begin, math.ceil((end - begin) / max(1, book.size))
     rows_come = not first.entries or any(entry.rows for entry in first.entries.values())
     requests = pages + 3 + beside + records * (1 if rows_come else 2)
-    oldest = _oldest(first) if begin == 0 else None
-    return Outlook(records, requests, beside + 4, oldest=oldest)
+    by_time = book.order != "none"
+    oldest = _oldest(first) if begin == 0 and by_time else None
+    each_window = beside + 4 if by_time else requests
+    return Outlook(records, requests, each_window, by_time=by_time, oldest=oldest)
 
 
 def _oldest(view: View) -> datetime | None:

@@ -15,7 +15,8 @@ from typing import Literal
 
 from etl.values import Json
 
-Order = Literal["asc", "desc"]
+Order = Literal["asc", "desc", "none"]
+"""none: by no time that is told; ranks count from the list's beginning, as in asc."""
 
 _DIGITS = 10
 _NEAREST = 3

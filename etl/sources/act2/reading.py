@@ -20,7 +20,7 @@ from etl.sources.act2 import privacy, shapes
 from etl.sources.act2.executions import Execution, execution, told
 from etl.sources.act2.hosts import host_results, same_moment
 from etl.sources.act2.settings import Act2Settings
-from etl.sources.act2.shapes import END, EXECUTE, START, Entry, Item
+from etl.sources.act2.shapes import END, EXECUTE, START, Entry, Item, first
 from etl.sources.act2.shapes import RESULT as RESULT_STATUS
 from etl.sources.act2.tables import HOST_RESULTS, JOB_RECORDS
 from etl.values import FINAL, BadKey, Json
@@ -43,9 +43,10 @@ _IN_A_ROW = 8
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What is said of one record's status. `failed`: not by the platform, whose detail failed."""
+    """What is said of a record. `failed`: not by the platform, whose detail failed."""
 
     word: str
+    started: datetime | None = None
     failed: bool = False
 
 
@@ -159,9 +160,9 @@ class Reader:
             self.patience.check()
         else:
             self.patience.worked()
-            return Status(row.status)
+            return Status(row.status, row.started_at)
         known = self._span.memory.known([record_id]).get(record_id)
-        return Status("unknown" if known is None else known.status, failed)
+        return Status("unknown" if known is None else known.status, None, failed)
 
     def _record(
         self,
@@ -257,12 +258,13 @@ def spared(entry: Entry, known: Known | None) -> bool:
     """
     if known is None or not (known.open or known.status in FINAL or known.status == "unknown"):
         return False
-    held = known.values
+    held, told = known.values, entry.item or entry.rows[0]
     told_end = entry.ended
     if held["finished_at"] is None and told_end == entry.started:
         told_end = None
     return (
-        (entry.started, told_end) == (held["started_at"], held["finished_at"])
+        (entry.started == held["started_at"] or first(told, START) is None)
+        and (told_end == held["finished_at"] or first(told, END) is None)
         and entry.execute_status in (None, held["execute_status"])
         and entry.result_status in (None, held["result_status"])
         and len(entry.rows) <= (held["host_result_count"] or 0)

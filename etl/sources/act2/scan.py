@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -73,11 +74,13 @@ def inventory(api: Api, settings: Act2Settings, span: Span) -> Iterator[Sequence
     walk, reader = Walk(_book(api, settings), span), Reader(api, settings, span)
     listed, missing, failed = 0, {}, 0
     for seen in walk.views():
-        entries = [e for e in seen.view.entries.values() if _within(e.started, span)]
+        entries = _placed(seen.view.entries.values(), span)
         futures = api.map(partial(_status, reader), entries)
         statuses = [future.result() for future in futures]
-        yield [Listed(e.id, s.word) for e, s in zip(entries, statuses, strict=True)]
-        listed, failed = listed + len(entries), failed + sum(s.failed for s in statuses)
+        told = [(e.id, s) for e, s in zip(entries, statuses, strict=True)]
+        lines = [Listed(id_, s.word) for id_, s in told if _within(s.started, span)]
+        yield lines
+        listed, failed = listed + len(lines), failed + sum(s.failed for s in statuses)
         missing[seen.view.lo] = seen.view.missing
     if walk.doubt is not None:
         yield walk.doubt
@@ -191,9 +194,21 @@ def _look_into(debt: Debt, book: Book, desk: _Desk) -> Iterator[Page]:
         yield Page(debts=(debt,))
 
 
+def _placed(listed: Iterable[Entry], span: Span) -> list[Entry]:
+    """What may belong to the span; starts that the list does not tell are the database's."""
+    entries = list(listed)
+    vague = [entry.id for entry in entries if entry.started is None]
+    known = span.memory.known(vague) if vague else {}
+    for entry in entries:
+        if entry.id in known:
+            entry.started = known[entry.id].values["started_at"]
+    return [entry for entry in entries if _within(entry.started, span)]
+
+
 def _status(reader: Reader, entry: Entry) -> Status:
     """The status that a page tells, or the detail's, or what the database holds."""
-    if isinstance(entry.execute_status, str):
+    if isinstance(entry.execute_status, str) and entry.started is not None:
         result = entry.result_status if isinstance(entry.result_status, str) else None
-        return Status(record_status(entry.execute_status, result))
-    return reader.status(entry.id)
+        return Status(record_status(entry.execute_status, result), entry.started)
+    status = reader.status(entry.id)
+    return status if status.started else replace(status, started=entry.started)

@@ -71,9 +71,9 @@ class Walk:
         the oldest page."""
         first, last = self._book.survey()
         begin, end = self._rank_at(self._span.since), self._book.total
-        if self._span.until is not None:
+        if self._span.until is not None and self._book.order != "none":
             end = min(end, self._rank_at(self._span.until) + self._book.size)
-        return begin, max(begin, end), first if self._book.order == "asc" else last
+        return begin, max(begin, end), last if self._book.order == "desc" else first
 
     # one step
 
@@ -104,7 +104,7 @@ class Walk:
         self._rank = max(window.hi, self._rank)
         self._total = self._book.total
         starts = [start for view in lights for start in view.times]
-        until = self._span.until
+        until = self._span.until if self._book.order != "none" else None
         self._over = until is not None and bool(starts) and min(starts) >= until
 
     def _moved(self, window: Window) -> bool:
@@ -206,7 +206,7 @@ class Walk:
         self._windows = []
         self._reached = 0
         self._begin = self._rank_at(self._span.since)
-        self._tail = (last if book.order == "asc" else first).window
+        self._tail = (first if book.order == "desc" else last).window
         number = book.number_of(self._begin)
         for view in (first, last):
             if view.number == number and view.asked_at is not None:
@@ -214,9 +214,10 @@ class Walk:
         return book.open(self._begin)
 
     def _rank_at(self, since: datetime | None) -> int:
-        """The rank of the oldest page that holds a start at or after `since`, by bisection."""
+        """The rank of the oldest page that holds a start at or after `since`, by bisection;
+        0 where no time tells."""
         book = self._book
-        if since is None or book.pages < 2:
+        if since is None or book.pages < 2 or book.order == "none":
             return 0
         low, high = 0, book.pages - 1
         while low < high:
@@ -227,7 +228,7 @@ class Walk:
             else:
                 low = place + 1
         lo, _ = book.ranks(book.oldest(low), book.size)
-        return lo if book.order == "asc" else max(0, lo - book.size)
+        return max(0, lo - book.size) if book.order == "desc" else lo
 
     def _newest(self, place: int, end: int) -> tuple[int, datetime | None]:
         """The youngest start on a page; of an empty page, that of the next which shows any.
