@@ -194,6 +194,33 @@ def test_what_is_no_list_is_malformed(body: bytes) -> None:
         read(body)
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        '{"count":1,"resources":[{"id":1,"name":%s}]}',
+        '{"count":1,"resources":[{"id":1,"weird":%s}]}',
+        '{"count":1,"weird":%s,"resources":[{"id":1}]}',
+        '{"weird":%s}',
+        "%s",
+    ],
+)
+@pytest.mark.parametrize(("opened", "closed"), [("[", "]"), ('{"a":', "}")])
+def test_what_is_nested_without_end_is_malformed(form: str, opened: str, closed: str) -> None:
+    with pytest.raises(Malformed):
+        read((form % (opened * 100_000 + "1" + closed * 100_000)).encode())
+
+
+def test_a_nesting_that_can_be_parsed_costs_no_row() -> None:
+    deep: Any = 1
+    for _ in range(700):
+        deep = [deep]
+    made, odd, other = rows(instance(weird=deep), {"id": deep}, instance())
+    assert isinstance(made, QualityInstance)
+    assert isinstance(odd, Reject)
+    assert isinstance(other, QualityInstance)
+    assert "nested too deeply" in str(made.extra)
+
+
 def test_odd_lists_are_read() -> None:
     assert (read(b'{"count":0,"resources":null}').resources) == []
     assert read(b'{"resources":[]}').count is None

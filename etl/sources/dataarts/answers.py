@@ -66,7 +66,7 @@ def read(body: bytes) -> Listing:
     """Parses a page. Raises Malformed when it holds no list of instances."""
     try:
         page = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _read_exactly(body)
     return Listing(page.count, page.resources)
 
