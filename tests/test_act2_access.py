@@ -8,7 +8,19 @@ from typing import Any
 
 import pytest
 import requests
-from act2_kit import DETAIL, NOW, asked, filled, opened, settings, simulator
+from act2_kit import (
+    DETAIL,
+    NOW,
+    PAGE,
+    RESULT,
+    asked,
+    filled,
+    ids,
+    opened,
+    scanned,
+    settings,
+    simulator,
+)
 
 from etl.errors import (
     BadRequest,
@@ -21,15 +33,15 @@ from etl.errors import (
 )
 from etl.http import Reply
 from etl.redact import MASK, Secret, masked
-from etl.simulator import Credentials, World
+from etl.simulator import Credentials, Fault, World
 from etl.sources.act2 import SOURCE
 from etl.sources.act2.access import judge, platform
 
 OWN = Credentials()
 
 
-def reply(status: int, body: str) -> Reply:
-    return Reply(status, {}, body.encode(), "http://act2/api/v1/job/record")
+def reply(status: int, body: str, path: str = DETAIL) -> Reply:
+    return Reply(status, {}, body.encode(), f"http://act2/below{path}?id=1")
 
 
 @pytest.mark.parametrize(
@@ -68,22 +80,54 @@ def test_what_an_error_means(status: int, body: str, error: type[EtlError], said
 
 
 @pytest.mark.parametrize(
-    ("body", "content"),
+    ("path", "body", "content"),
     [
-        ('{"status":"success","message":"","content":[1]}', [1]),
-        ('{"status":"success","content":{"list":[]}}', {"list": []}),
-        ('{"status":"success","message":"","content":null}', None),
-        ('{"list":[],"pageNo":1}', {"list": [], "pageNo": 1}),
-        ("[]", []),
-        ("null", None),
+        (RESULT, '{"status":"success","message":"","content":[1]}', [1]),
+        (PAGE, '{"status":"success","content":{"list":[]}}', {"list": []}),
+        (PAGE, '{"totalCount":0}', {"totalCount": 0}),
+        (PAGE, '{"List":null,"TotalCount":0}', {"List": None, "TotalCount": 0}),
+        (RESULT, '{"status":"success","message":"","content":null}', None),
+        (PAGE, '{"list":[],"pageNo":1}', {"list": [], "pageNo": 1}),
+        (PAGE, "[]", []),
+        (RESULT, "[]", []),
+        (RESULT, "null", None),
+        (RESULT, "{}", {}),
+        (DETAIL, '{"id":"1"}', {"id": "1"}),
         (
+            RESULT,
             '{"status":"error","message":"exit 1","stdout":"","hostId":"h"}',
             {"status": "error", "message": "exit 1", "stdout": "", "hostId": "h"},
         ),
     ],
 )
-def test_the_content_of_either_shape(body: str, content: Any) -> None:
-    assert judge(reply(200, body)) == content
+def test_the_content_of_either_shape(path: str, body: str, content: Any) -> None:
+    assert judge(reply(200, body, path)) == content
+
+
+@pytest.mark.parametrize(
+    ("path", "contents"),
+    [
+        (PAGE, ["null", "7", '"ok"', "true", "{}", '{"records":[]}']),
+        (DETAIL, ["null", "7", '"ok"', "true", "{}", "[]", '[{"id":"1"}]']),
+        (RESULT, ["7", '"ok"', "true"]),
+    ],
+)
+def test_what_holds_nothing_that_was_asked_for_is_malformed(path: str, contents: list[str]) -> None:
+    for content in contents:
+        for body in (content, f'{{"status":"success","message":"","content":{content}}}'):
+            with pytest.raises(Malformed):
+                judge(reply(200, body, path))
+
+
+@pytest.mark.parametrize("path", [PAGE, DETAIL])
+@pytest.mark.parametrize("body", ["null", "0", "{}"])
+def test_an_answer_without_content_is_asked_for_again(path: str, body: str) -> None:
+    world = filled(3)
+    with simulator(world, act2_shape="doc") as sim:
+        sim.fault(Fault("body", when=lambda one: one.path == path, body=body, times=2))
+        held = scanned(sim)
+    assert set(held.rows) == ids(world)
+    assert (held.debts, held.rejects, held.doubts) == ({}, [], [])
 
 
 def test_the_content_type_is_sent_on_every_get() -> None:

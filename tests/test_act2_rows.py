@@ -309,6 +309,9 @@ def test_a_result_may_be_one_object_a_list_or_nothing() -> None:
     assert host_rows([{"hostId": "a"}, "nonsense"]).rows == [{"hostId": "a"}]
     assert len(host_rows([{"hostId": "a"}, "nonsense"]).rejects) == 1
     assert host_rows({"list": [{"hostId": "a"}]}).rows == [{"hostId": "a"}]
+    nothings: list[Any] = [{}, {"list": None}, {"List": []}]
+    for nothing in nothings:
+        assert host_rows(nothing) == host_rows([])
     single = host_rows({"hostId": "a"})
     assert (single.rows, single.single) == ([{"hostId": "a"}], True)
     with pytest.raises(Malformed):

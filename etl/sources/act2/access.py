@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import requests
 
@@ -23,6 +24,9 @@ from etl.errors import (
 )
 from etl.http import Login, Platform, Reply, judge_status
 from etl.redact import Secret
+from etl.sources.act2 import shapes
+from etl.sources.act2.book import PAGE
+from etl.sources.act2.reading import DETAIL
 from etl.sources.act2.settings import Act2Settings, account
 from etl.values import Json, parse
 
@@ -82,6 +86,25 @@ def judge(reply: Reply) -> Json:
     """The content of a good reply, whatever its shape. Raises what a bad one means."""
     if not 200 <= reply.status < 300:
         raise _http_failure(reply)
+    content = _content(reply)
+    path = urlsplit(reply.address).path
+    if not _may_answer(path, content):
+        came = "an empty object" if content == {} else type(content).__name__
+        raise Malformed(f"{reply.url}: nothing of what was asked for came, but {came}")
+    return content
+
+
+def _may_answer(path: str, content: Json) -> bool:
+    """Whether it is of the kind that was asked for; of hosts' rows there may be none."""
+    if path.endswith(PAGE):
+        return isinstance(content, list | dict) and shapes.tells_a_page(content)
+    if path.endswith(DETAIL):
+        return isinstance(content, dict) and bool(content)
+    return isinstance(content, list | dict | None)
+
+
+def _content(reply: Reply) -> Json:
+    """What the envelope holds, if there is one."""
     body = reply.content()
     if not isinstance(body, dict) or not _is_envelope(body):
         return body

@@ -81,6 +81,12 @@ def first(item: Item, names: tuple[str, ...]) -> Json:
     return next((item[name] for name in names if name in item), None)
 
 
+def tells_a_page(content: Json) -> bool:
+    """Whether it is a page at all, if only an empty one."""
+    names = (*_LIST, *_COUNT, *_TOTAL)
+    return isinstance(content, list) or any(name in content for name in names)
+
+
 def listing(content: Json, zone: tzinfo) -> Listing:
     """A page. Raises Malformed when it holds no list."""
     if isinstance(content, list):
@@ -133,9 +139,9 @@ def host_rows(content: Json) -> HostRows:
         return HostRows([], [])
     if isinstance(content, Mapping):
         inner = first(content, _LIST)
-        if not isinstance(inner, list):
+        if inner is None and content and not any(name in content for name in _LIST):
             return HostRows([content], [], single=True)
-        content = inner
+        content = [] if inner is None else inner
     if not isinstance(content, list):
         raise Malformed(f"a result is an object or a list, not {type(content).__name__}")
     made = HostRows([], [])
