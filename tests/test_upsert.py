@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from etl import upsert as module
 from etl.db import Database, retriable
 from etl.db.among import among
 from etl.errors import DatabaseTrouble
 from etl.ledger import names
 from etl.sources.act2.tables import HOST_RESULTS, HostResult
 from etl.sources.explorer.tables import JOBS, SAMPLE_ROWS, TASKS, Job, SampleRow, Task
-from etl.upsert import upsert
+from etl.upsert import postgresql, sqlite, upsert
 
 T = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LATER = T + timedelta(hours=1)
@@ -116,7 +115,7 @@ def test_rows_as_one_text_are_stored_as_rows_one_by_one(
 ) -> None:
     stored = []
     rows = [*AWKWARD, *more]
-    assert (module._as_json(JOBS, rows) is None) == bool(more)
+    assert (sqlite._as_json(JOBS, rows) is None) == bool(more)
     for _ in range(2):
         write(database, rows, T)
         columns = ", ".join(f"quote({column})" for column in (*JOBS.fields, "changed_at"))
@@ -124,13 +123,13 @@ def test_rows_as_one_text_are_stored_as_rows_one_by_one(
             kept = connection.execute(text(f"SELECT {columns} FROM jobs ORDER BY job_id"))
             stored.append([tuple(row) for row in kept])
             connection.execute(text("DELETE FROM jobs"))
-        monkeypatch.setattr(module, "_as_json", lambda table, rows: None)
+        monkeypatch.setattr(sqlite, "_as_json", lambda table, rows: None)
     assert len(stored[0]) == len(rows)
     assert stored[0] == stored[1]
 
 
 def test_rows_of_long_texts_go_in_portions_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PORTION", 1000)
+    monkeypatch.setattr(sqlite, "_PORTION", 1000)
     sizes = [5000, 1, 400, 599, 1, 1, 5000, 5000]
     empty: dict[str, Any] = dict.fromkeys(HostResult._fields)
     hosts = [
@@ -138,7 +137,7 @@ def test_rows_of_long_texts_go_in_portions_of_bounded_size(monkeypatch: pytest.M
         for place, size in enumerate(sizes)
     ]
     stdout = HostResult._fields.index("stdout")
-    portions = list(module._portions(HOST_RESULTS, hosts[::-1]))
+    portions = list(sqlite._portions(HOST_RESULTS, hosts[::-1]))
     assert [[len(row[stdout]) for row in rows] for rows in portions] == [
         [5000],
         [1, 400, 599],
@@ -200,7 +199,7 @@ def test_a_server_that_goes_while_rows_are_copied_is_waited_for(every_database: 
             pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
             with every_database.writing() as other:
                 other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
-            module._copy(connection, "COPY jobs FROM STDIN", [])
+            postgresql._copy(connection, "COPY jobs FROM STDIN", [])
 
     with pytest.raises(DatabaseTrouble) as caught:
         copy_from_the_dead()
