@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
+from sqlalchemy.exc import DBAPIError
 
 from etl.db import Database, retriable
 from etl.db.among import among
@@ -101,6 +102,7 @@ AWKWARD = [
 ]
 
 
+@pytest.mark.parametrize("every_database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "more",
     [
@@ -111,15 +113,15 @@ AWKWARD = [
     ids=["one text", "NUL", "another zone"],
 )
 def test_rows_as_one_text_are_stored_as_rows_one_by_one(
-    database: Database, monkeypatch: pytest.MonkeyPatch, more: list[Job]
+    every_database: Database, monkeypatch: pytest.MonkeyPatch, more: list[Job]
 ) -> None:
     stored = []
     rows = [*AWKWARD, *more]
     assert (sqlite._as_json(JOBS, rows) is None) == bool(more)
     for _ in range(2):
-        write(database, rows, T)
+        write(every_database, rows, T)
         columns = ", ".join(f"quote({column})" for column in (*JOBS.fields, "changed_at"))
-        with database.writing() as connection:
+        with every_database.writing() as connection:
             kept = connection.execute(text(f"SELECT {columns} FROM jobs ORDER BY job_id"))
             stored.append([tuple(row) for row in kept])
             connection.execute(text("DELETE FROM jobs"))
@@ -190,6 +192,97 @@ def test_a_batch_that_cannot_be_written_is_the_databases_trouble(every_database:
     assert read(every_database, "job_id") == []
     write(every_database, rows[:60], T)
     assert len(read(every_database, "job_id")) == 60
+
+
+def samples(tasks: int, rows: int) -> list[SampleRow]:
+    return [
+        SampleRow(1, f"t{t}", n, "a", "b", None, None) for t in range(tasks) for n in range(rows)
+    ]
+
+
+def write_tasks(database: Database, count: int) -> None:
+    write(database, [job(1)], T)
+    nothing: dict[str, Any] = dict.fromkeys(Task._fields)
+    known = {"job_id": 1, "status": "succeeded", "text_repaired": False}
+    with database.writing() as connection:
+        tasks = [Task(**{**nothing, **known, "task_id": f"t{n}"}) for n in range(count)]
+        upsert(connection, TASKS, tasks, source="s", stamp=T)
+
+
+def put(database: Database, rows: list[SampleRow]) -> None:
+    with database.writing() as connection:
+        upsert(connection, SAMPLE_ROWS, rows, source="s", stamp=T)
+
+
+def count_samples(database: Database) -> int:
+    with database.reading() as connection:
+        return int(connection.execute(text("SELECT count(*) FROM sample_rows")).scalar_one())
+
+
+@pytest.mark.parametrize("rows", [10, 1000])
+def test_rows_without_a_parent_are_refused_however_many(
+    every_database: Database, rows: int
+) -> None:
+    write_tasks(every_database, 2)
+    with pytest.raises(DatabaseTrouble):
+        put(every_database, samples(3, rows))
+    assert count_samples(every_database) == 0
+    put(every_database, samples(2, rows))
+    assert count_samples(every_database) == 2 * rows
+
+
+@pytest.mark.parametrize("every_database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("rows", [10, 1000])
+def test_a_parent_stays_until_its_rows_are_committed(every_database: Database, rows: int) -> None:
+    write_tasks(every_database, 2)
+    with every_database.writing() as connection:
+        upsert(connection, SAMPLE_ROWS, samples(1, rows), source="s", stamp=T)
+        with every_database.engine.connect() as other:
+            other.execute(text("SET lock_timeout = '50ms'"))
+            other.execute(text("DELETE FROM tasks WHERE task_id = 't1'"))
+            with pytest.raises(DBAPIError, match="lock timeout"):
+                other.execute(text("DELETE FROM tasks WHERE task_id = 't0'"))
+
+
+@pytest.mark.parametrize("every_database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("rows", [10, 1000])
+def test_a_trigger_of_the_user_fires_for_every_row(every_database: Database, rows: int) -> None:
+    write_tasks(every_database, 1)
+    with every_database.writing() as connection:
+        connection.exec_driver_sql(
+            "CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN NEW.column_2 := 'seen'; RETURN NEW; END $$"
+        )
+        connection.exec_driver_sql(
+            "CREATE TRIGGER shouts BEFORE INSERT ON sample_rows "
+            "FOR EACH ROW EXECUTE FUNCTION shout()"
+        )
+    put(every_database, samples(1, rows))
+    with every_database.reading() as connection:
+        seen = connection.execute(text("SELECT DISTINCT column_2 FROM sample_rows"))
+        assert seen.scalars().all() == ["seen"]
+    with every_database.writing() as connection:  # the next test gets the same database
+        connection.exec_driver_sql("DROP FUNCTION shout() CASCADE")
+
+
+@pytest.mark.parametrize("every_database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("allowed", [True, False])
+def test_parents_are_looked_for_at_once_where_that_is_allowed(
+    every_database: Database, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    write_tasks(every_database, 2)
+    if not allowed:
+        monkeypatch.setattr(postgresql, "_MAY_BE_QUIET", ["SELECT false"] * 2)
+    said = []
+    event.listen(
+        every_database.engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, statement, *_: said.append(statement),
+    )
+    put(every_database, samples(2, 1000))
+    quiet = [one for one in said if "session_replication_role" in one and "SET LOCAL" in one]
+    assert len(quiet) == (2 if allowed else 0)
+    assert count_samples(every_database) == 2000
 
 
 @pytest.mark.parametrize("every_database_url", ["postgresql"], indirect=True)

@@ -1,8 +1,14 @@
-"""PostgreSQL: COPY into a table of the session, then one merge."""
+"""PostgreSQL: COPY into a table of the session, then one merge.
+
+For every row that is new the server looks for its parent, each time as if it were the first: with
+many rows of few parents that is most of the work. Where this user may, the parents of all of them
+are looked for, and locked as the server locks them, at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,20 +20,31 @@ from etl.upsert.statements import Owns, Row, columns, insert, merge
 
 _WORTH_A_COPY = 50
 """With fewer rows the round trips of a COPY cost more than it saves."""
+_WORTH_A_LOOK = 1_000
+"""With fewer rows the server may look for each one's parent."""
+_MAY_BE_QUIET = (
+    "SELECT current_setting('is_superuser') = 'on'",
+    # From version 15 on the right can be granted.
+    "SELECT has_parameter_privilege('session_replication_role', 'SET')",
+)
 
 
 def may_copy(connection: Connection, count: int) -> bool:
     """Whether it pays for `count` rows and this user may make a table of the session."""
     if count < _WORTH_A_COPY:
         return False
-    engine = connection.engine
-    if engine not in _ALLOWED:
-        asked = "SELECT has_database_privilege(current_database(), 'TEMP')"
-        _ALLOWED[engine] = bool(connection.exec_driver_sql(asked).scalar_one())
-    return _ALLOWED[engine]
+    return _is_allowed(connection, "SELECT has_database_privilege(current_database(), 'TEMP')")
 
 
-_ALLOWED: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
+def _is_allowed(connection: Connection, question: str) -> bool:
+    """The answer of the server, asked once for each engine."""
+    known = _ALLOWED.setdefault(connection.engine, {})
+    if question not in known:
+        known[question] = bool(connection.exec_driver_sql(question).scalar_one())
+    return known[question]
+
+
+_ALLOWED: WeakKeyDictionary[Engine, dict[str, bool]] = WeakKeyDictionary()
 
 
 def merge_copied(
@@ -45,7 +62,40 @@ def merge_copied(
     connection.exec_driver_sql(f"DELETE FROM {staged}")  # noqa: S608
     _copy(connection, f"COPY {staged} ({names}) FROM STDIN", latest.values())
     conflict = merge("postgresql", table, owns)
-    connection.exec_driver_sql(f"{insert(table)} {select} {staged} {conflict}")
+    put = f"{insert(table)} {select} {staged} {conflict}"
+    if len(latest) >= _WORTH_A_LOOK and _parents_are_held(connection, table, staged):
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        connection.exec_driver_sql(put)
+        connection.exec_driver_sql("SET LOCAL session_replication_role = origin")
+    else:
+        connection.exec_driver_sql(put)
+
+
+def _parents_are_held(connection: Connection, table: DataTable, staged: str) -> bool:
+    """Whether every row's parent is there, locked, and nobody's triggers would miss the rows."""
+    version = connection.dialect.server_version_info or (0,)
+    if len(table.table.foreign_key_constraints) != 1 or not _is_allowed(
+        connection, _MAY_BE_QUIET[version >= (15,)]
+    ):
+        return False
+    return bool(connection.exec_driver_sql(_parents_question(table, staged)).scalar_one())
+
+
+@lru_cache(maxsize=16)
+def _parents_question(table: DataTable, staged: str) -> str:
+    (key,) = table.table.foreign_key_constraints
+    children = ", ".join(key.column_keys)
+    parents = ", ".join(element.column.name for element in key.elements)
+    wanted = f"SELECT DISTINCT {children} FROM {staged}"  # noqa: S608 - our own names, as below
+    return (
+        f"SELECT NOT EXISTS (SELECT FROM pg_trigger "  # noqa: S608
+        f"WHERE tgrelid = '{table.name}'::regclass "
+        f"AND NOT tgisinternal) "
+        f"AND NOT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = '{table.name}'::regclass) "
+        f"AND (SELECT count(*) FROM ({wanted}) AS wanted) = "
+        f"(SELECT count(*) FROM (SELECT FROM {key.referred_table.name} "
+        f"WHERE ({parents}) IN ({wanted}) FOR KEY SHARE) AS held)"
+    )
 
 
 def _copy(connection: Connection, statement: str, rows: Iterable[Row]) -> None:
