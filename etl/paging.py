@@ -81,11 +81,12 @@ class Seen:
         """Notes `keys`; answers those never met before, and how many this walk had not met."""
         asked = set(keys)
         before = self._walks(asked)
-        unmet = [key for key in asked if before.get(key) != walk]
-        self._file.executemany(
-            "INSERT INTO seen VALUES (?, ?, ?)"
+        unmet = sorted(key for key in asked if before.get(key) != walk)
+        # All of them at once: between two statements another thread takes the interpreter.
+        self._file.execute(
+            "INSERT INTO seen SELECT value, ?, ? FROM json_each(?) WHERE TRUE"
             " ON CONFLICT (id) DO UPDATE SET walk = excluded.walk, step = excluded.step",
-            [(key, walk, step) for key in unmet],
+            (walk, step, json.dumps(unmet)),
         )
         return asked - before.keys(), len(unmet)
 
@@ -107,12 +108,13 @@ class Seen:
         self._file.close()
 
     def _walks(self, keys: set[str]) -> dict[str, int]:
-        return dict(
-            self._file.execute(
-                "SELECT id, walk FROM seen WHERE id IN (SELECT value FROM json_each(?))",
-                (json.dumps(list(keys)),),
-            )
+        found = self._file.execute(
+            "SELECT json_group_object(id, walk) FROM seen"
+            " WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(keys)),),
         )
+        walks: dict[str, int] = json.loads(found.fetchone()[0])
+        return walks
 
 
 @dataclass(frozen=True, slots=True)

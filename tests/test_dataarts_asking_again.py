@@ -133,7 +133,7 @@ def test_a_server_without_windows_is_read_for_a_bounded_number_of_pages() -> Non
         sim.clear_log()
         recent = debt(19_990, NOW - timedelta(seconds=69))
         assert len(asked_again(sim, [recent]).rows) == 1
-        assert calls(sim) <= 6
+        assert calls(sim) <= 12  # as above: far fewer than all 200 pages
 
 
 def test_without_a_start_it_is_looked_for_only_when_all_is_read_anew() -> None:
