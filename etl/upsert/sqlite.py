@@ -16,7 +16,6 @@ from sqlalchemy import Connection
 
 from etl.schema import DataTable
 from etl.upsert.statements import (
-    CHUNK,
     Owns,
     Row,
     execute,
@@ -29,8 +28,10 @@ from etl.upsert.statements import (
     statement,
 )
 
-_PORTION = 1 << 20
-"""Characters of long texts in one statement, about."""
+_ROWS = 1_000
+_PORTION = 1 << 18
+"""Rows, and characters of long texts, in one statement: larger ones are no faster, but SQLite
+holds a parsed copy of each."""
 
 
 def upsert(  # noqa: PLR0913 - where, what, which columns, and the two stamps
@@ -52,7 +53,7 @@ def _portions(table: DataTable, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     rows = sorted(rows, key=itemgetter(*range(width)))
     long_texts = [place for place, name in enumerate(table.fields) if may_be_spooled(table, name)]
     if not long_texts:
-        yield from (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+        yield from (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS))
         return
     begin = size = 0
     for place, row in enumerate(rows):

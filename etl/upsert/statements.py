@@ -12,15 +12,15 @@ from sqlalchemy import Connection
 
 from etl.schema import DataTable, Instant, SpoolableText
 
-CHUNK = 10_000
+_CHUNK = 10_000
 
 Row = tuple[Any, ...]
 Owns = tuple[str, ...] | None
 
 
 def execute(connection: Connection, statement: str, rows: Sequence[Row]) -> None:
-    for start in range(0, len(rows), CHUNK):
-        connection.exec_driver_sql(statement, list(rows[start : start + CHUNK]))
+    for start in range(0, len(rows), _CHUNK):
+        connection.exec_driver_sql(statement, list(rows[start : start + _CHUNK]))
 
 
 def prepared(
