@@ -121,6 +121,11 @@ class Lister:
         self._ahead = 2 * settings.concurrency
         self._kept: dict[tuple[Window, int], Chunk] = {}
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether it is known what `offset` counts, or makes no difference."""
+        return self.by_pages is not None or self.step == 1
+
     def first(self, window: Window) -> Chunk:
         """The first page; a refused or clamped `limit` is noticed here.
 

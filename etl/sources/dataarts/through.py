@@ -34,21 +34,13 @@ def read_through(lister: Lister, whole: Window, until: datetime, first: Chunk) -
     order = order_of(first)
     start = start_of(lister, whole, first, order)
     backward = order == "oldest first"
-    with Walk(lister, whole, first, grows=True, backward=backward, start=start) as walk:
+    since = None if order is None else whole.since
+    with Walk(
+        lister, whole, first, grows=True, backward=backward, start=start, since=since
+    ) as walk:
         for chunk in walk:
             yield Step(chunk.inside(whole), progress=walk.progress)
-            if order is not None and _older(chunk, whole.since):
-                break
-        else:
-            yield Step(NOTHING, until, doubted(walk, whole))
-            return
-    yield Step(NOTHING, until)
-
-
-def _older(chunk: Chunk, since: datetime | None) -> bool:
-    """Whether all of the page started before `since`."""
-    starts = chunk.starts
-    return since is not None and bool(starts) and max(starts) < since
+        yield Step(NOTHING, until, doubted(walk, whole))
 
 
 def start_of(lister: Lister, whole: Window, first: Chunk, order: Order | None) -> int | None:

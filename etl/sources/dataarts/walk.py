@@ -4,7 +4,9 @@ The distinct items must be as many as the list counts. That alone proves nothing
 deleted meanwhile (each one read and deleted hides one that slipped past), so a page that counts
 fewer than the one before makes the walk go back as many rows as are missing. A total is not
 believed either: behind a full last page one more is asked for. A page within the total that is
-empty or repeats another is asked for twice.
+empty or repeats another is asked for twice. A walk that ends early, in what is too old, must have
+met as many items as the pages it passed have places: an answer that lied about what `offset`
+counts would else hide what lies between.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from etl.sources.dataarts.listing import Chunk, Lister, Window
 from etl.sources.dataarts.met import Met
@@ -30,16 +33,24 @@ _BACKS = 1000
 class _Ground:
     """What one walk has found: totals, and the pages in a row that brought nothing."""
 
+    first: int | None = None
     lowest: int | None = None
     last: int | None = None
     most: int = 0
     barren: int = 0
     unfilled: int = 0
     backs: int = 0
+    old: int = 0
+    """Pages in a row that are too old."""
+    mixed: bool = False
+    """Whether a newer page came behind one of those."""
+    early: int | None = None
+    """Places that were passed by a walk that ended in what is too old; None: it did not."""
 
     def note(self, count: int | None) -> None:
         if count is None:
             return
+        self.first = count if self.first is None else self.first
         self.lowest = count if self.lowest is None else min(self.lowest, count)
         self.most += count if self.last is None else max(0, count - self.last)
         self.last = count
@@ -51,7 +62,8 @@ class Walk:
     Each chunk holds what was not handed out before. `grows`: the list may grow at its head while
     it is read, and what comes there is left to the next pass. `backward` reads from the last page
     to the first: the safe way through a list that is ordered oldest first. `start`: the page to
-    begin with; what such a walk found proves nothing about the total.
+    begin with; what such a walk found proves nothing about the total. `since`: of an ordered list
+    a page of older items ends the walk.
     """
 
     def __init__(  # noqa: PLR0913 - what to walk, and the three ways to do it
@@ -63,9 +75,11 @@ class Walk:
         grows: bool,
         backward: bool = False,
         start: int | None = None,
+        since: datetime | None = None,
     ) -> None:
         self._lister, self._window, self._first = lister, window, first
         self._grows, self._backward, self._start = grows, backward, start
+        self._since = since
         self._ground = _Ground()
         self._met = Met()
 
@@ -95,6 +109,8 @@ class Walk:
         ground, distinct = self._ground, self.distinct
         if ground.backs > _BACKS:
             return "the list shrinks faster than it can be read"
+        if ground.early is not None:
+            return self._hidden(ground.early)
         if self._start is not None:
             return None
         total = ground.lowest if self._grows else ground.last
@@ -102,6 +118,16 @@ class Walk:
             return f"the list does not say how many there are; it shows {distinct}"
         if not total <= distinct <= ground.most:
             return f"the list counts {total} and shows {distinct}"
+        return None
+
+    def _hidden(self, passed: int) -> str | None:
+        """Why a walk that ended early may have jumped over something; None: it did not."""
+        if self._ground.mixed:
+            return "a page that is too old lies between newer ones"
+        if self.distinct < passed:
+            return f"the list has {passed} places up to what is too old and shows {self.distinct}"
+        if not self._backward and passed > self._lister.step and not self._lister.is_sure:
+            return "what offset counts could not be found out"
         return None
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -126,6 +152,9 @@ class Walk:
             while True:
                 before = self._ground.last
                 yield from self._take(place, chunk, again=place <= furthest)
+                if self._is_in_the_old(place, chunk):
+                    self._end_early(place)
+                    return
                 furthest = max(furthest, place)
                 missing = (before or 0) - (self._ground.last or 0)
                 if missing > 0:
@@ -151,6 +180,30 @@ class Walk:
         stream = self._lister.pages(self._window, places, "one")
         for place, chunk in zip(places, stream, strict=True):
             yield from self._take(place, chunk, again=False)
+            if self._is_in_the_old(place, chunk):
+                self._end_early(place)
+                return
+
+    def _is_in_the_old(self, place: int, chunk: Chunk) -> bool:
+        """Whether the walk has come to what started before `since`: two pages of it in a row, since
+        one may be another than was asked for; a first page, with which all begins, alone."""
+        starts, ground = chunk.starts, self._ground
+        within = place * self._lister.step < (ground.last or 0)  # beyond the end, anything is shown
+        old = self._since is not None and within and bool(starts) and max(starts) < self._since
+        ground.mixed = ground.mixed or bool(ground.old and starts and not old)
+        ground.old = ground.old + 1 if old else 0
+        return ground.old > (0 if place == 0 else 1)
+
+    def _end_early(self, place: int) -> None:
+        """Counts the places from where the walk began to the end of the page at `place`."""
+        ground, step = self._ground, self._lister.step
+        total = ground.lowest or 0
+        if self._backward:
+            end = total if self._start is None else min(total, (self._start + 1) * step)
+            ground.early = end - place * step
+        else:  # what came in at the head moved as many down, which came twice
+            grown = ground.most - (ground.first or 0)
+            ground.early = min(total, (place + 1) * step) - (self._start or 0) * step - grown
 
     def _from(self, place: int) -> Generator[Chunk, None, None]:
         """The pages from `place` to the end of the total."""

@@ -1,0 +1,51 @@
+"""An answer or two that lie, at any place of a reading, lose nothing: on every kind of server.
+
+Two pages in a row that show what was asked for before are left out: nothing tells them from a list.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from dataarts_kit import filled, scanned, simulator, span
+
+from etl.simulator import Fault
+
+EVERY = timedelta(minutes=10)
+CALLS = 9
+LIES: list[tuple[Any, int]] = [
+    ("page_size", 1),
+    ("page_size", 2),
+    ("empty_page", 0),
+    ("repeat_page", 0),
+    ("total", 1),
+    ("total", -1),
+]
+SERVERS = [
+    {"dataarts_order": order, "dataarts_offset": offset, "beyond_end": beyond}
+    for order in ("asc", "desc")
+    for offset in ("rows", "pages")
+    for beyond in ("empty", "repeat")
+]
+
+
+@pytest.mark.parametrize("ignores", [True, False], ids=["no windows", "windows"])
+@pytest.mark.parametrize("server", SERVERS, ids=lambda one: " ".join(one.values()))
+@pytest.mark.parametrize("times", [1, 2])
+def test_lies_lose_nothing(server: dict[str, Any], ignores: bool, times: int) -> None:
+    lost = []
+    for count, held in ((12, 0), (24, 8), (37, 20)):
+        for kind, size in LIES:
+            for after in range(CALLS if times == 1 or kind != "repeat_page" else 0):
+                world = filled(count, EVERY)
+                instances = sorted(world.dataarts.instances(), key=lambda one: one.start)
+                position = {"started_at": instances[held].start}
+                wanted = {one.id for one in instances[held:]}
+                with simulator(world, dataarts_ignores_window=ignores, **server) as sim:
+                    sim.fault(Fault(kind, platform="dataarts", times=times, after=after, size=size))
+                    read = scanned(sim, span(position), page_size=4, overlap=0)
+                if missing := wanted - read.rows.keys():
+                    lost.append((count, held, kind, size, after, len(missing), len(read.doubts)))
+    assert lost == []
