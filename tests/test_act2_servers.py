@@ -91,6 +91,60 @@ def test_a_total_that_lies(quirks: dict[str, Any], off: int) -> None:
         assert len(sim.requests) <= IDLE
 
 
+@pytest.mark.parametrize("quirks", [*SHAPES[:1], *SHAPES[2:]])
+@pytest.mark.parametrize("beyond", ["empty", "repeat"])
+@pytest.mark.parametrize("off", [10**6, 10**6 + 2, 10**12])
+def test_a_total_beyond_all_measure_makes_no_walk_endless(
+    quirks: dict[str, Any], beyond: str, off: int
+) -> None:
+    world = filled(23)
+    with simulator(world, beyond_end=beyond, **quirks) as sim:
+        sim.fault(Fault("total", path=PAGE, size=off, times=None))
+        held = walked(sim, Held())
+        assert set(held.rows) == ids(world)
+        assert len(asked(sim, PAGE)) < 200
+        assert len(held.doubts) == 1
+        sim.clear_log()
+        walked(sim, held)
+        assert len(asked(sim, PAGE)) < (IDLE if quirks["act2_shape"] == "doc" else 200)
+
+
+@pytest.mark.parametrize("quirks", SHAPES[2:])
+@pytest.mark.parametrize("count", [1, 5, 23, 25])
+@pytest.mark.parametrize("status", [400, 404, 416])
+def test_pages_beyond_the_end_of_an_uncounted_list_may_be_refused(
+    quirks: dict[str, Any], count: int, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = filled(count)
+    refusal = Response(status, b'{"message":"page out of range"}')
+
+    def beyond(response: Response, request: Request) -> Response:
+        number = int(request.params["pageNo"])
+        return refusal if number > 1 and not json.loads(response.body)["list"] else response
+
+    with simulator(world, **quirks) as sim:
+        _changed(sim, monkeypatch, _without_counts, beyond)
+        held = walked(sim, Held())
+        assert set(held.rows) == ids(world)
+        sim.clear_log()
+        walked(sim, held)
+        assert len(asked(sim, PAGE)) <= IDLE
+
+
+@pytest.mark.parametrize("quirks", SHAPES[2:])
+@pytest.mark.parametrize("count", [3, 23, 25])
+def test_a_page_size_that_tells_what_came_makes_no_page_smaller(
+    quirks: dict[str, Any], count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = filled(count)
+    with simulator(world, **quirks) as sim:
+        _changed(sim, monkeypatch, lambda page: {**page, "pageSize": len(page["list"])})
+        held = walked(sim, Held())
+        assert (set(held.rows), held.doubts) == (ids(world), [])
+        assert len(asked(sim, DETAIL)) == count
+        assert {params["pageSize"] for params in asked(sim, PAGE)} == {"5"}
+
+
 @pytest.mark.parametrize("quirks", SHAPES)
 @pytest.mark.parametrize("beyond", ["empty", "repeat"])
 @pytest.mark.parametrize("count", [0, 3, 5, 10, 23])
@@ -110,14 +164,20 @@ def test_a_server_that_counts_nothing(
         assert len(asked(sim, PAGE)) <= IDLE
 
 
-def _changed(sim: Simulator, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any]) -> None:
-    """Every page goes through `change` before it is sent."""
+def _changed(
+    sim: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Any], Any],
+    then: Callable[[Response, Request], Response] = lambda response, _: response,
+) -> None:
+    """Every page goes through `change` (and `then`) before it is sent."""
     answer = sim.act2.answer
 
     def changed(request: Request) -> Response:
         response = answer(request)
         if request.path == PAGE and response.status == 200:
             response.body = json.dumps(change(json.loads(response.body))).encode()
+            return then(response, request)
         return response
 
     monkeypatch.setattr(sim.act2, "answer", changed)

@@ -47,6 +47,11 @@ class View:
         return [e.started for e in self.entries.values() if e.item and e.started]
 
     @property
+    def told_whole(self) -> bool:
+        """Whether it lists records, not rows of their hosts."""
+        return any(entry.item for entry in self.entries.values())
+
+    @property
     def window(self) -> Window:
         """What is kept of the page to know it again."""
         ids = frozenset(map(short, self.entries))
@@ -189,7 +194,7 @@ class Book:
         if self.measured or len(first.entries) > first.hi - first.lo:
             self.measure(1)
         last = self.summary(self.pages) if self.pages > 1 else first
-        if not self.measured and self._lies(last):
+        if not self.measured and self._lies(first, last):
             self.measure(self.pages)
             last = self.summary(self.pages)
         self.order = _order(first, self._told(last))
@@ -197,12 +202,14 @@ class Book:
             view.lo, view.hi = self.ranks(view.number, view.size)
         return first, last
 
-    def _lies(self, last: View) -> bool:
+    def _lies(self, first: View, last: View) -> bool:
         """Whether there are more records than the total says; tried where it cannot be seen."""
         if len(last.entries) > last.hi - last.lo:
             return True
+        if first.told_whole and last.missing:
+            return True  # only a page of hosts' rows may hide a record
         if not self.total or self.total % self.size:
-            return False
+            return self._repeats(first, last)
         total = self.total
         try:
             beyond = self.ask(self.pages + 1, attempts=1)
@@ -210,7 +217,24 @@ class Book:
             return False
         finally:
             self.total = total
-        return bool(beyond.entries.keys() - last.entries.keys())
+        new = beyond.entries.keys() - last.entries.keys()
+        return bool(new) or (bool(beyond.entries) and self._repeats(first, last))
+
+    def _repeats(self, first: View, last: View) -> bool:
+        """Whether the last page is another one once more: the list ends before it."""
+        if not first.told_whole or last.number < 2 or not last.entries:
+            return False
+        before = self.summary(last.number - 1) if last.number > 2 else first
+        return last.entries.keys() <= before.entries.keys()
+
+    def _shown(self, number: int) -> frozenset[str]:
+        """The ids on a page; none where it is refused, but for the first."""
+        try:
+            return frozenset(self.summary(number).entries)
+        except Refused:
+            if number == 1:
+                raise
+            return frozenset()
 
     def _told(self, last: View) -> View:
         """The last page, or the nearest before it that tells a time: its records may be hidden."""
@@ -229,7 +253,7 @@ class Book:
 
         def seen(number: int) -> frozenset[str]:
             if number not in ids:
-                ids[number] = frozenset(self.summary(number).entries)
+                ids[number] = self._shown(number)
             return ids[number]
 
         low, step = near, 1
@@ -245,8 +269,12 @@ class Book:
 
 
 def _size(listing: shapes.Listing, number: int, asked: int) -> int:
-    """The page size that came: as it was said, or as it shows in a page of records."""
-    if listing.size:
+    """The page size that came: as it was said, or as it shows in a page of records.
+
+    What is said of the last page may be how many there are on it.
+    """
+    last = listing.of_records and (number - 1) * asked + listing.placed == listing.total
+    if listing.size and not (last and listing.size == listing.placed):
         return listing.size
     if listing.placed > asked:
         return listing.placed
@@ -259,7 +287,7 @@ def _size(listing: shapes.Listing, number: int, asked: int) -> int:
 def _order(first: View, last: View) -> Order:
     """By the starts on the first and the last page; pages of rows that tell none are oldest first,
     as the live server lists."""
-    if any(e.item for view in (first, last) for e in view.entries.values()):
+    if first.told_whole or last.told_whole:
         return _order_of(first.told if first is last else [*first.told, *last.told])
     young, old = first.times, last.times
     if not young or not old:

@@ -83,7 +83,7 @@ def first(item: Item, names: tuple[str, ...]) -> Json:
 
 def tells_a_page(content: Json) -> bool:
     """Whether it is a page at all, if only an empty one."""
-    names = (*_LIST, *_COUNT, *_TOTAL)
+    names = (*_LIST, *_NUMBER, *_SIZE, *_COUNT, *_TOTAL)
     return isinstance(content, list) or any(name in content for name in names)
 
 

@@ -15,6 +15,8 @@ from etl.source import Doubt, Span
 from etl.sources.act2.book import Book, Step, View
 from etl.sources.act2.position import Position, Window, fits, short, thinned
 
+_BARREN = 50
+"""After so many pages in a row that show nothing new, the young end is looked at."""
 _RETURNS = 5
 """A list that moves oftener in one pass is read to its end without proof."""
 
@@ -40,13 +42,16 @@ class Walk:
         self._proven: list[Window] = []
         self._last: Window | None = None
         self._tail: Window | None = None
-        self._over = False
+        self._over = self._lied = False
+        self._barren = 0
 
     @property
     def doubt(self) -> Doubt | None:
         """Why the walk proves nothing; None when it does."""
         if self._returns > _RETURNS:
             reason = f"the list moved {self._returns} times behind the walk; read without proof"
+        elif self._lied:
+            reason = f"the list counts {self._book.total}; nothing is shown of the last of them"
         elif self._book.measured and self._span.position is None:
             reason = "the platform's total is missing or wrong; counted by looking"
         else:
@@ -61,7 +66,7 @@ class Walk:
             moved = yield from self._read(step)
             if moved:
                 step = self._go_back()
-            elif self._over or self._rank >= self._book.total:
+            elif self._over or self._rank >= self._book.total or self._shows_no_more():
                 return
             else:
                 step = self._book.open(self._rank)
@@ -87,6 +92,8 @@ class Walk:
             held = view
             lights.append(view.light())
         window = _joined(step, lights)
+        old = self._last.ids if self._last else frozenset()
+        self._barren = self._barren + 1 if window.ids <= old else 0
         moved = self._returns <= _RETURNS and self._moved(window)
         if not moved:
             self._advance(window, lights)
@@ -106,6 +113,15 @@ class Walk:
         starts = [start for view in lights for start in view.times]
         until = self._span.until if self._book.order != "none" else None
         self._over = until is not None and bool(starts) and min(starts) >= until
+
+    def _shows_no_more(self) -> bool:
+        """Whether the total lies: neither the pages before nor the youngest show anything new."""
+        if self._last is None or not self._barren or self._barren % _BARREN:
+            return False
+        book = self._book
+        young = book.summary(book.oldest(book.pages - 1)).window
+        self._lied = young.ids <= self._last.ids
+        return self._lied
 
     def _moved(self, window: Window) -> bool:
         """Whether a page shows that ranks below it are not what they were."""
