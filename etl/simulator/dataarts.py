@@ -72,6 +72,9 @@ class DataArts:
     ) -> tuple[int, list[Instance]]:
         instances = self._world.dataarts.instances(workspace)
         since, until = _number(params, "start_time"), _number(params, "end_time")
+        ends, refused = 2 - (since, until).count(None), self._quirks.dataarts_refuses_window
+        if (refused == "every" and ends) or (refused == "lone" and ends == 1):
+            raise ErrorAnswer("DLM.4000", "start_time and end_time are not accepted")
         if self._quirks.dataarts_ignores_window:
             since = until = None
         since, until = window(self._quirks.dataarts_window, since, until)

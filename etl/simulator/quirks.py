@@ -75,6 +75,8 @@ class Quirks:
     # DataArts
     dataarts_window: Window = "inclusive"
     dataarts_ignores_window: bool = False
+    dataarts_refuses_window: Literal["nothing", "lone", "every"] = "nothing"
+    """lone: start_time and end_time go together; every: they are unknown, which is an error."""
     dataarts_limit_default: int = 10
     dataarts_limit_max: int = 100
     dataarts_limit_over: Literal["error", "clamp"] = "error"

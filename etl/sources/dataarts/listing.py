@@ -32,6 +32,12 @@ _SMALLER = (50, 20, 10)
 """What is tried when `limit` is refused; 10 is the default of the sibling calls."""
 
 
+Sides = Literal["told", "both", "none"]
+"""Which sides of a window are asked for: those that it has, both (the server refuses one alone),
+or none (it refuses any, and lists everything)."""
+_SIDES: tuple[Sides, ...] = ("told", "both", "none")
+_ALL_TIME = {"start_time": 1, "end_time": 9_999_999_999_999}
+
 Pace = Literal["many", "rising", "one"]
 """Pages in flight. rising: at most a quarter of those taken, so that who stops early has asked for
 little in vain; one: each page is asked for when the one before has come."""
@@ -117,6 +123,7 @@ class Lister:
         """Instances of a full page."""
         self.by_pages: bool | None = None
         """Whether `offset` counts pages; None: not known yet."""
+        self.sides: Sides = "told"
         self._path = f"/v2/{settings.project_id}/quality/instances"
         self._ahead = 2 * settings.concurrency
         self._kept: dict[tuple[Window, int], Chunk] = {}
@@ -127,25 +134,31 @@ class Lister:
         return self.by_pages is not None or self.step == 1
 
     def first(self, window: Window) -> Chunk:
-        """The first page; a refused or clamped `limit` is noticed here.
+        """The first page; a refused window, a refused or clamped `limit` is noticed here.
 
         Raises TooLarge when every instance on it is too large: it is no list.
         """
-        for smaller in (*(size for size in _SMALLER if size < self.step), 0):
-            try:
-                chunk = self.page(window, 0)
-            except BadRequest:
-                if not smaller:
-                    raise
-                self.step = smaller
-            else:
-                break
+        chunk = self._accepted(window)
         if chunk.asked_at == NOTHING.asked_at:
             raise TooLarge(f"{self._path}: whatever is asked for is larger than max_body")
         size = len(chunk.keys)
         if 0 < size < self.step and (chunk.count or 0) > size:
             self.step = size
         return chunk
+
+    def _accepted(self, window: Window) -> Chunk:
+        """The first page in the first form that is not refused."""
+        refused: BadRequest | None = None
+        steps = (self.step, *(size for size in _SMALLER if size < self.step))
+        forms = [self.sides, *_SIDES[_SIDES.index(self.sides) + 1 :]]
+        for self.step in steps:
+            for self.sides in forms if window.params() else forms[:1]:
+                try:
+                    return self.page(window, 0)
+                except BadRequest as error:
+                    refused = refused or error
+        assert refused is not None  # noqa: S101 - there is at least one form
+        raise refused
 
     def page(self, window: Window, place: int) -> Chunk:
         """The page at `place`, from 0. One that is too large is asked for in parts."""
@@ -175,6 +188,8 @@ class Lister:
 
     def honours(self) -> bool:
         """Asks for a millisecond of 1970: a server that lists anything there ignores windows."""
+        if self.sides == "none":
+            return False
         try:
             chunk = self._ask({"start_time": 1, "end_time": 2}, 0, self.step)
         except BadRequest:
@@ -258,7 +273,7 @@ class Lister:
     def _ask_for(self, window: Window, offset: int, size: int, *, by_pages: bool) -> Chunk:
         """`size` instances; when they are too large, in parts, down to one, which is rejected."""
         try:
-            return self._ask(window.params(), offset, size)
+            return self._ask(self._params(window), offset, size)
         except TooLarge as error:
             if size == 1:
                 reject = Reject(None, str(error), {"offset": offset, **window.params()})
@@ -267,6 +282,12 @@ class Lister:
         part = size // parts
         offsets = (offset * parts + n if by_pages else offset + n * part for n in range(parts))
         return _joined([self._ask_for(window, at, part, by_pages=by_pages) for at in offsets])
+
+    def _params(self, window: Window) -> dict[str, int]:
+        params = window.params()
+        if self.sides == "told" or not params:
+            return params
+        return {**_ALL_TIME, **params} if self.sides == "both" else {}
 
     def _ask(self, params: dict[str, int], offset: int, size: int) -> Chunk:
         answer = self.api.get(self._path, {**params, "limit": size, "offset": offset})
