@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from etl.errors import Malformed
-from etl.http import Api
+from etl.errors import BadRequest, Gone, Malformed
+from etl.http import Answer, Api
 from etl.paging import Listing
 from etl.source import Doubt, Reject
 from etl.sources.explorer.items import Entry, listed
@@ -17,6 +18,8 @@ from etl.values import Json, Unreadable, whole
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
+_SMALLER = (50, 20, 10)
+"""Page sizes that are tried where a larger one is refused; 10 is the platform's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +77,46 @@ class JobList:
 
     def __init__(self, api: Api, page_size: int) -> None:
         self._api = api
-        self.page_size = page_size
+        self.page_size = self._most = page_size
         self.asked_at: datetime | None = None
         """When the last answer was asked for."""
 
     def ask(self, page: int, size: int, wanted: Mapping[str, Json]) -> Listing[Entry]:
-        """One page of the jobs that `wanted` filters; without it, newest first."""
-        params: dict[str, str | int] = {"page": page, "pageSize": size}
-        if wanted:
-            params["filter"] = json.dumps(wanted, separators=(",", ":"))
-        answer = self._api.get(f"{PREFIX}/jobs", params)
+        """One page of the jobs that `wanted` filters; without it, newest first.
+
+        It may be of fewer jobs than `size`; a page after the first that is refused, or null, is an
+        empty one: whether the list ends there is for the walk to prove.
+        """
+        try:
+            answer = self._answer(page, size, wanted)
+        except (BadRequest, Gone):
+            if page == 1:
+                raise
+            return Listing((), None)
         data, self.asked_at = answer.content, answer.asked_at
+        if data is None and page > 1:
+            return Listing((), None)
         items = data.get("items") if isinstance(data, dict) else None
         if not isinstance(data, dict) or not isinstance(items, list | None):
             raise Malformed(f"{PREFIX}/jobs: a list without items: {repr(data)[:80]}")
         return Listing([listed(item, answer.asked_at) for item in items or ()], _total(data))
+
+    def _answer(self, page: int, size: int, wanted: Mapping[str, Json]) -> Answer:
+        """Nobody says how many jobs a page may hold: a first page that is refused is tried
+        smaller."""
+        params: dict[str, str | int] = {"page": page}
+        if wanted:
+            params["filter"] = json.dumps(wanted, separators=(",", ":"))
+        size = min(size, self._most)
+        try:
+            return self._api.get(f"{PREFIX}/jobs", {**params, "pageSize": size})
+        except BadRequest:
+            for smaller in (n for n in _SMALLER if n < size and page == 1):
+                with contextlib.suppress(BadRequest):
+                    answer = self._api.get(f"{PREFIX}/jobs", {**params, "pageSize": smaller})
+                    self._most = smaller
+                    return answer
+            raise
 
 
 def created(entry: Entry) -> datetime | None:
