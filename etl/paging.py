@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 MAX_FETCHES = 1_000_000
 """A list that goes on after so many pages never ends."""
-_BARREN = 3
+_BARREN = 2
 """So many pages in a row without a new item end a list whose total says nothing more."""
 _BARREN_WITHIN = 5
 """So many end one whose total promises more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -83,3 +84,28 @@ def test_a_first_page_that_is_refused_or_null_is_no_empty_list() -> None:
             with pytest.raises(error):
                 sync(sim, Memory())
             assert lists(sim) <= 8
+
+
+@pytest.mark.parametrize("quirks", [{}, NEWEST_FIRST])
+@pytest.mark.parametrize("count", [1, 12, 230])
+def test_an_idle_pass_over_a_list_that_counts_nothing_costs_a_handful(
+    count: int, quirks: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Memory()
+    with Simulator(world_of(count, apart=timedelta(hours=1)), Quirks(**quirks)) as sim:
+        answer = sim.explorer.answer
+
+        def uncounted(request: Any) -> Any:
+            response = answer(request)
+            if is_list(request):
+                body = json.loads(response.body)
+                body["data"].pop("total")
+                response.body = json.dumps(body).encode()
+            return response
+
+        monkeypatch.setattr(sim.explorer, "answer", uncounted)
+        sync(sim, memory)
+        assert ids(memory) == set(range(1, count + 1))
+        sim.clear_log()
+        sync(sim, memory)
+        assert lists(sim) <= 10
