@@ -307,7 +307,10 @@ class Walk(Generic[T]):
 
     def _ask(self, number: int) -> Listing[T]:
         self._fetches_left -= 1
-        return self._fetch(number + 1, self._size)
+        listing = self._fetch(number + 1, self._size)
+        if number > 0 and listing.total == len(listing.items):
+            return Listing(listing.items, None)  # it counts the page: before it there were more
+        return listing
 
     def _expects_more(self, total: int | None) -> bool:
         return total is None or self._counted() < total

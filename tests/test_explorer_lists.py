@@ -88,8 +88,9 @@ def test_a_first_page_that_is_refused_or_null_is_no_empty_list() -> None:
 
 @pytest.mark.parametrize("quirks", [{}, NEWEST_FIRST])
 @pytest.mark.parametrize("count", [1, 12, 230])
-def test_an_idle_pass_over_a_list_that_counts_nothing_costs_a_handful(
-    count: int, quirks: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("pages", [False, True])
+def test_an_idle_pass_over_a_list_that_counts_nothing_or_its_pages_costs_a_handful(
+    count: int, quirks: dict[str, Any], pages: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = Memory()
     with Simulator(world_of(count, apart=timedelta(hours=1)), Quirks(**quirks)) as sim:
@@ -100,6 +101,7 @@ def test_an_idle_pass_over_a_list_that_counts_nothing_costs_a_handful(
             if is_list(request):
                 body = json.loads(response.body)
                 body["data"].pop("total")
+                body["data"] |= {"total": len(body["data"]["items"])} if pages else {}
                 response.body = json.dumps(body).encode()
             return response
 
