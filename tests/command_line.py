@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import secrecy
+
 from etl.cli import main
 
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT")
@@ -53,7 +55,7 @@ def run(*words: str, cwd: Path, stdin: str = "", env: Mapping[str, str] | None =
             root.handlers[:] = handlers
             root.setLevel(level)
     assert isinstance(code, int)
-    return Done(code, _text(out), _text(err))
+    return _seen(Done(code, _text(out), _text(err)), words)
 
 
 def run_process(*words: str, cwd: Path) -> Done:
@@ -68,7 +70,12 @@ def run_process(*words: str, cwd: Path) -> Done:
         timeout=60,
     )
     assert "Traceback" not in done.stderr, done.stderr
-    return Done(done.returncode, done.stdout, done.stderr)
+    return _seen(Done(done.returncode, done.stdout, done.stderr), words)
+
+
+def _seen(done: Done, words: tuple[str, ...]) -> Done:
+    secrecy.saw(f"the output of etl {' '.join(words)}", done.out + done.err)
+    return done
 
 
 def _stream() -> io.TextIOWrapper:
@@ -106,5 +113,6 @@ def await_handler(process: subprocess.Popen[str], number: signal.Signals) -> Non
 
 
 def environment(more: Mapping[str, str] | None) -> dict[str, str]:
+    secrecy.given(more or {})
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return {**kept, **(more or {})}

@@ -13,10 +13,11 @@ without it shows, those of `every_database` on all three kinds.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import databases
 import pytest
+import secrecy
 from hypothesis import HealthCheck, settings
 
 from etl import redact
@@ -56,6 +57,31 @@ def _on_a_server(item: pytest.Item) -> bool:
 def _secrets_of_one_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """The password of one test is an ordinary word in the next one's messages."""
     monkeypatch.setattr(redact, "_known", redact._known)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keeps what the test printed, for `_nothing_shows_a_secret`."""
+    report = yield
+    if call.when == "call":
+        item.stash[secrecy.REPORT] = report
+    return report
+
+
+@pytest.fixture(autouse=True)
+def _nothing_shows_a_secret(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _secrets_of_one_test: None
+) -> Iterator[None]:
+    """Whatever a test is about: the secrets of its configurations are nowhere in what it left."""
+    if request.node.get_closest_marker("shows_secrets") is not None:
+        yield
+        return
+    with secrecy.watching(monkeypatch) as watch:
+        yield
+    found = watch.found(request.node)
+    assert not found, "a secret is to be seen; see tests/secrecy.py"
 
 
 @pytest.fixture(scope="session")

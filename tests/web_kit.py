@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import secrecy
 import status_kit as kit
 
 from etl import web
@@ -46,6 +47,7 @@ class Served:
             connection.endheaders()
             answer = connection.getresponse()
             body = answer.read().decode()
+            secrecy.saw(f"the page {path}", body)
             return Came(answer.status, {k.lower(): v for k, v in answer.getheaders()}, body)
         finally:
             connection.close()
