@@ -128,10 +128,9 @@ class Watch(logging.Handler):
             yield where, seen.encode("utf-8", "surrogatepass")
         given = _given(item)
         if isinstance(given.get("tmp_path"), Path):
+            sources = {form.strip() for form in looked_for}  # of configurations: ${file:…}
             for name, held in _files(given["tmp_path"]):
-                if held.strip() not in {
-                    form.strip() for form in looked_for
-                }:  # a configuration reads it from there
+                if held.strip() not in sources:
                     yield name, held
         for url in {_url(value) for value in given.values()} - {""}:
             yield from _tables(url)

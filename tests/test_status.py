@@ -210,6 +210,7 @@ def _keys(made: Any) -> set[str]:
     return set()
 
 
+@pytest.mark.shows_secrets("an older release left one in the ledger")
 def test_no_known_secret_is_in_the_json(database: Database, tmp_path: Path) -> None:
     known("hunter2-hunter2")
     kit.add_source(database, "graph")
