@@ -25,7 +25,7 @@ from sync_kit import Syncing
 
 from etl.clock import Clock
 from etl.config import load
-from etl.db import Database, Persistence, open_database
+from etl.db import Database, Persistence, open_database, retriable
 from etl.errors import DatabaseTrouble, Stopped
 from etl.passes import Surroundings
 from etl.simulator import World
@@ -317,3 +317,29 @@ def test_a_commit_whose_acknowledgement_is_lost_fails_no_pass(
         assert outcome.error is None, outcome.error
         again = syncing.sync("quality")
     assert (again.error, again.tally.written) == (None, 0)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_was_moved_away_takes_no_rows_with_it(tmp_path: Path, replaced: bool) -> None:
+    """An open file is written wherever it went, and whoever reads by its name would see nothing."""
+    path, away = tmp_path / "etl.db", tmp_path / "away.db"
+    database = open_database(f"sqlite:///{path}")
+    _add_one(database)
+    path.rename(away)
+    if replaced:
+        path.write_bytes(away.read_bytes())
+    for use in (database.writing, database.reading):
+        with pytest.raises(DatabaseTrouble, match="moved, removed or replaced") as raised, use():
+            pass
+        assert not retriable(raised.value)
+    away.replace(path)
+    _add_one(database)
+    with database.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM seen")).scalar() == 2
+    database.close()
+
+
+def _add_one(database: Database) -> None:
+    with database.writing() as connection:
+        connection.execute(text("CREATE TABLE IF NOT EXISTS seen (number INTEGER)"))
+        connection.execute(text("INSERT INTO seen VALUES (1)"))

@@ -218,7 +218,7 @@ def test_a_thread_that_writes_for_too_long_is_named(held_file: Path) -> None:
     with (
         database.writing(),
         ThreadPoolExecutor(1) as pool,
-        pytest.raises(DatabaseTrouble, match="writing for too long"),
+        pytest.raises(DatabaseTrouble, match="another pass of this process writes"),
     ):
         pool.submit(write).result()
     database.close()

@@ -9,6 +9,7 @@ Errors of the drivers leave these blocks as DatabaseTrouble (or Usage while open
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -55,6 +56,7 @@ class Database:
         """The URL for people: without driver, password and options."""
         self.revision: str | None = None
         """Of its tables when this process proved them; None: it did not."""
+        self._file: tuple[int, int] | None = None
         self._turn = threading.Lock() if self.dialect == "sqlite" else None
         self._stopping = Stopping(stop)
         prepare(engine, schema=schema, lease_s=lease_s, stopping=self._stopping)
@@ -67,6 +69,7 @@ class Database:
         `lease_s`. On servers a transaction that idles for `lease_s` is ended by the server.
         Raises DatabaseTrouble; Stopped when the process was told to stop and waits in vain.
         """
+        self._prove_file()
         with self._errors(), self._alone(), self.engine.begin() as connection:
             if self._turn is not None:
                 yield connection
@@ -80,6 +83,7 @@ class Database:
 
         Raises DatabaseTrouble, for an attempt to write too.
         """
+        self._prove_file()
         with self._errors(), self.engine.connect() as plain:
             connection = plain.execution_options(**{READING: True})
             with connection.begin():
@@ -108,7 +112,10 @@ class Database:
             if self._stopping.over:
                 raise Stopped("stopped while waiting for the database")
             if time.monotonic() > give_up_at:
-                raise DatabaseTrouble(f"database {self.name}: this process is writing for too long")
+                raise DatabaseTrouble(
+                    f"database {self.name}: another pass of this process writes, or waits for the "
+                    "file, for too long"
+                )
         try:
             yield
         finally:
@@ -120,6 +127,26 @@ class Database:
             check_version(connection)
             if self.schema is not None:
                 _make_schema(connection, self.schema)
+        self._file = self._look_at_file()
+
+    def _prove_file(self) -> None:
+        """SQLite goes on with an open file wherever it is: nobody else would see what is written.
+        Raises DatabaseTrouble."""
+        if self._file is not None and self._look_at_file() != self._file:
+            raise DatabaseTrouble(
+                f"database {self.name}: the file was moved, removed or replaced while it was in "
+                "use; put it back, or start this process again"
+            )
+
+    def _look_at_file(self) -> tuple[int, int] | None:
+        """Which file bears the name now; None: there is none, or a server has it."""
+        if self._turn is None or self.engine.url.database is None:
+            return None
+        try:
+            found = os.stat(self.engine.url.database)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
 
 def open_database(
