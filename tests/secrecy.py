@@ -132,7 +132,7 @@ class Watch(logging.Handler):
             for name, held in _files(given["tmp_path"]):
                 if held.strip() not in sources:
                     yield name, held
-        for url in {_url(value) for value in given.values()} - {""}:
+        for url in {_url(*each) for each in given.items()} - {""}:
             yield from _tables(url)
 
 
@@ -141,15 +141,11 @@ def _given(item: pytest.Item) -> dict[str, Any]:
     return getattr(item, "funcargs", {})
 
 
-def _url(fixture: object) -> str:
+def _url(name: str, fixture: object) -> str:
     """The URL of a database that the test was given, else an empty text."""
     if isinstance(fixture, Database):
         return fixture.engine.url.render_as_string(hide_password=False)
-    is_url = isinstance(fixture, str) and "://" in fixture
-    return str(fixture) if is_url and str(fixture).startswith(_DATABASES) else ""
-
-
-_DATABASES = ("sqlite:", "postgres", "mysql", "mariadb")
+    return str(fixture) if name.endswith("database_url") else ""
 
 
 def _files(directory: Path) -> Iterator[tuple[str, bytes]]:

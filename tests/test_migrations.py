@@ -210,6 +210,7 @@ def test_commands_start_without_alembic() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
+@pytest.mark.shows_secrets("the wheel holds the simulators and what they accept")
 def test_migrations_are_found_in_an_installed_wheel(tmp_path: Path) -> None:
     package = migrate.location().parent / "etl"
     shutil.copytree(package, tmp_path / "etl", ignore=shutil.ignore_patterns("__pycache__"))
