@@ -205,6 +205,7 @@ def _run(order: dict[str, Any], writing: int) -> NoReturn:
     os.dup2(output, 2)
     os.environ.update(order["environment"])
     etl.engine.BATCH_ROWS = order["batch_rows"]
+    etl.engine.BATCH_S = 3600.0  # a batch is what the rows make it, however slow the machine
     _limit(order["max_pages"], order["max_bytes"])
     countdown = _Countdown(Instant(**order["instant"]) if order["instant"] else None)
     countdown.install()
