@@ -155,11 +155,13 @@ class Pass:
         """Lets go of each record as it is taken: what is written needs no memory any more."""
         waiting, page.records = deque(page.records), ()
         while waiting:
-            record = _result(waiting.popleft(), self.stop)
+            coming = waiting.popleft()
+            record = coming if isinstance(coming, Record) else _result(coming, self.stop)
             self._batch.add(record)
             if self.notes_answers:
                 self.answered.add(record.id)
-            self._write_if_due(page.progress)
+            if record is not coming or self._batch.is_full:  # who waited looks at the clock too
+                self._write_if_due(page.progress)
         self._batch.finish(page)
         if self.notes_answers:
             self.answered.update(debt.id for debt in page.debts)
@@ -167,9 +169,7 @@ class Pass:
         self._write_if_due(page.progress)
 
     def _write_if_due(self, share: float | None) -> None:
-        waited_s = self.seat.clock.monotonic() - self._batch.began
-        batch = self._batch
-        if batch.rows >= BATCH_ROWS or batch.size >= BATCH_SIZE or waited_s >= BATCH_S:
+        if self._batch.is_full or self.seat.clock.monotonic() - self._batch.began >= BATCH_S:
             self._write(share)
 
     def _write(self, share: float | None) -> None:
@@ -280,16 +280,18 @@ class _Batch:
         )
 
     @property
+    def is_full(self) -> bool:
+        return self.rows >= BATCH_ROWS or self.size >= BATCH_SIZE
+
+    @property
     def empty(self) -> bool:
         return not (
             self.records or self.rejects or self.words or self.doubts or self.cursor is not None
         )
 
 
-def _result(pending: Record | Pending, stop: threading.Event) -> Record:
+def _result(pending: Pending, stop: threading.Event) -> Record:
     """Waits for a record, but not longer than until the process is told to stop."""
-    if isinstance(pending, Record):
-        return pending
     if not isinstance(pending, Future):
         return pending.result()
     while True:

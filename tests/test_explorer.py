@@ -78,6 +78,17 @@ def test_the_published_job_is_read_field_by_field() -> None:
     assert found.digest == hashlib.sha256(text.encode()).hexdigest()
 
 
+def test_the_digest_of_a_sample_is_that_of_its_canonical_json() -> None:
+    """Of every character that can be stored, whichever way the sample is read."""
+    task = items.task(1964, DETAIL["tasks"][0])
+    every = [[chr(code), "x"] for code in range(1, 0x11000) if not 0xD800 <= code < 0xE000]
+    found = items.sample(task, every)
+    text = json.dumps(every, ensure_ascii=False, separators=(",", ":"))
+    assert found.digest == hashlib.sha256(text.encode()).hexdigest()
+    assert [*map(tuple, found.rows)] == [*map(tuple, items._any_sample(task, every).rows)]
+    assert found.digest == items._any_sample(task, every).digest
+
+
 def test_a_scan_brings_job_tasks_and_samples(sim: Simulator) -> None:
     world = sim.world.explorer
     job = world.create("flow", ("PageRank", "BFS"), NOW)
