@@ -7,7 +7,10 @@ are looked for, and locked as the server locks them, at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,7 +19,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from etl.schema import DataTable
-from etl.upsert.statements import Owns, Row, columns, insert, merge
+from etl.upsert.statements import Owns, Row, columns, insert, may_be_spooled, merge
 
 _WORTH_A_COPY = 50
 """With fewer rows the round trips of a COPY cost more than it saves."""
@@ -56,19 +59,17 @@ def merge_copied(
     staged, names = f"etl_new_{table.name}", ", ".join(columns(table))
     select = f"SELECT {names} FROM "  # noqa: S608 - our own names, here and below
     connection.exec_driver_sql(
-        f"CREATE TEMP TABLE IF NOT EXISTS {staged} ON COMMIT DELETE ROWS "
-        f"AS {select} {table.name} WITH NO DATA"
+        f"CREATE TEMP TABLE IF NOT EXISTS {staged} ON COMMIT DELETE ROWS "  # noqa: S608
+        f"AS {select} {table.name} WITH NO DATA; DELETE FROM {staged}"
     )
-    connection.exec_driver_sql(f"DELETE FROM {staged}")  # noqa: S608
-    _copy(connection, f"COPY {staged} ({names}) FROM STDIN", latest.values())
+    at_once = _FEW if any(may_be_spooled(table, name) for name in table.fields) else _MANY
+    _copy(connection, f"COPY {staged} ({names}) FROM STDIN", latest.values(), at_once)
     conflict = merge("postgresql", table, owns)
     put = f"{insert(table)} {select} {staged} {conflict}"
     if len(latest) >= _WORTH_A_LOOK and _parents_are_held(connection, table, staged):
-        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
-        connection.exec_driver_sql(put)
-        connection.exec_driver_sql("SET LOCAL session_replication_role = origin")
-    else:
-        connection.exec_driver_sql(put)
+        role = "SET LOCAL session_replication_role ="
+        put = f"{role} replica; {put}; {role} origin"
+    connection.exec_driver_sql(put)
 
 
 def _parents_are_held(connection: Connection, table: DataTable, staged: str) -> bool:
@@ -98,15 +99,20 @@ def _parents_question(table: DataTable, staged: str) -> str:
     )
 
 
-def _copy(connection: Connection, statement: str, rows: Iterable[Row]) -> None:
+def _copy(connection: Connection, statement: str, rows: Iterable[Row], at_once: int) -> None:
     """Errors leave it as those of any other statement do: SQLAlchemy's, the connection judged."""
     dialect = connection.dialect
     dbapi: Any = dialect.loaded_dbapi
     cursor = connection.connection.cursor()
     try:
         with cursor.copy(statement) as copy:
-            for row in rows:
-                copy.write_row(row)
+            for some in _pieces(rows, at_once):
+                text = _as_text(some)
+                if text is not None:
+                    copy.write(text)
+                    continue
+                for row in some:
+                    copy.write_row(row)
     except dbapi.Error as error:
         lost = dialect.is_disconnect(error, cursor.connection, cursor)
         if lost:
@@ -122,3 +128,40 @@ def _copy(connection: Connection, statement: str, rows: Iterable[Row]) -> None:
         ) from error
     finally:
         cursor.close()
+
+
+# the format of COPY: as psycopg makes it of a row, but of many rows column by column
+
+_MANY, _FEW = 1_000, 20
+"""Rows that are made into one text; few where their own texts may be long."""
+_NULL = r"\N"
+_SPECIAL = re.compile(r"[\\\t\n\r]")
+
+
+def _pieces(rows: Iterable[Row], at_once: int) -> Iterator[list[Row]]:
+    left = iter(rows)
+    while some := list(itertools.islice(left, at_once)):
+        yield some
+
+
+def _as_text(rows: Sequence[Row]) -> bytes | None:
+    """The rows as COPY reads them; None where they hold what psycopg itself is to write."""
+    made = []
+    for column in zip(*rows, strict=True):
+        kinds = set(map(type, column)) - {type(None)}
+        write = _WRITERS.get(kinds.pop()) if kinds else str
+        if kinds or write is None:
+            return None
+        made.append([_NULL if value is None else write(value) for value in column])
+    made[-1] = [f"{value}\n" for value in made[-1]]
+    return "".join(map("\t".join, zip(*made, strict=True))).encode()
+
+
+def _escaped(text: str) -> str:
+    if _SPECIAL.search(text) is None:
+        return text
+    text = text.replace("\\", r"\\").replace("\t", r"\t")
+    return text.replace("\n", r"\n").replace("\r", r"\r")
+
+
+_WRITERS: dict[type, Callable[[Any], str]] = {str: _escaped, int: str, bool: str, datetime: str}
