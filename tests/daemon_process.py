@@ -19,7 +19,8 @@ PATIENCE_S = 60.0
 
 @dataclass
 class Running:
-    """A daemon; a context manager that kills it if it still lives."""
+    """A daemon; a context manager that kills it if it still lives. Without a `url` its database is
+    what `text` names."""
 
     folder: Path
     url: str
@@ -31,8 +32,9 @@ class Running:
     def __enter__(self) -> Running:
         self.file.write_text(self.text)
         with self.log.open("wb") as output:
+            where = ("--database", self.url) if self.url else ()
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "etl", "--config", str(self.file), "--database", self.url,
+                [sys.executable, "-m", "etl", "--config", str(self.file), *where,
                  "--log-format", "json", "run", *self.words],
                 env=command_line.environment(self.env),
                 stdout=output,

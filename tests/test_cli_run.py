@@ -97,6 +97,26 @@ def test_sighup_and_a_changed_file_reload_and_a_broken_one_is_refused(
         assert "did you mean 'cron'?" in refused["message"]
 
 
+@pytest.mark.parametrize("by_option", [False, True])
+def test_a_reload_tells_that_another_database_needs_a_restart(
+    sim: Simulator, database_url: str, tmp_path: Path, by_option: bool
+) -> None:
+    given = sources(sim, "graph") + DAILY
+    text = f"database: {database_url}\n{given}"
+    with Running(tmp_path, database_url if by_option else "", text) as daemon:
+        daemon.hears("started")
+        for turn, changed in enumerate((text, f"database: sqlite:///{tmp_path}/new.db\n{given}")):
+            assert not daemon.said("stays the one")
+            daemon.file.write_text(changed)
+            daemon.process.send_signal(signal.SIGHUP)
+            daemon.sees(lambda: sum("reloaded" in e["message"] for e in daemon.events) > turn)  # noqa: B023
+        assert daemon.said("the database stays the one of the start") is not by_option
+        if not by_option:
+            daemon.file.write_text(f"database: ${{NOT_SET}}\n{given}")
+            daemon.process.send_signal(signal.SIGHUP)
+            daemon.hears("NOT_SET; it is not set")
+
+
 def test_a_daemon_waits_for_a_database_that_is_away_at_its_start(
     sim: Simulator, servers: Servers, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from etl.cli.frame import App, finish
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from etl.config import Config
     from etl.daemon.notify import Systemd
     from etl.daemon.service import Daemon, Watched
     from etl.daemon.state import DaemonState
@@ -138,8 +139,7 @@ def _serve(
     app: App, stop: threading.Event, database: Database, systemd: Systemd, wanted: _Wanted
 ) -> tuple[int, list[str]]:
     """Runs the daemon to its end: exit code, and the sources that would not end."""
-    from etl.config import load  # noqa: PLC0415 - not for --help
-    from etl.daemon.service import Daemon, Watched  # noqa: PLC0415
+    from etl.daemon.service import Daemon, Watched  # noqa: PLC0415 - not for --help
     from etl.daemon.state import DaemonState  # noqa: PLC0415
     from etl.passes import Surroundings  # noqa: PLC0415
 
@@ -148,7 +148,7 @@ def _serve(
     # It looks at the file before the daemon reads it: no change falls between the two.
     watched = Watched(Path(app.config)) if wanted.reload_on_change else None
     page = _Page(wanted.listen, database, state) if wanted.listen else _Nothing()
-    daemon = Daemon(lambda: load(Path(app.config), os.environ), around, state, page.observe)
+    daemon = Daemon(_loading(app), around, state, page.observe)
     daemon.reload_asked = wanted.reload_asked
     with page.show(daemon) as address:
         if address is not None:
@@ -162,6 +162,22 @@ def _serve(
         return finish(daemon.ended_by), stuck
     _log.info("stopped")
     return 0, stuck
+
+
+def _loading(app: App) -> Callable[[], Config]:
+    """Reads the configuration as it is now, and tells when it names another database, which a
+    running process does not change to."""
+    from etl.config import load  # noqa: PLC0415 - not for --help
+
+    at_start = app.address()
+
+    def loaded() -> Config:
+        config = load(Path(app.config), os.environ)
+        if (config.database_url(app.database), config.database_schema) != at_start:
+            _log.warning("the database stays the one of the start; another needs a restart")
+        return config
+
+    return loaded
 
 
 def _turn(daemon: Daemon, stop: threading.Event, systemd: Systemd, watched: Watched | None) -> None:

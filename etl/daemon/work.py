@@ -140,7 +140,8 @@ class Work:
         level = logging.INFO if tally.written or tally.rejected else logging.DEBUG
         with about(run=outcome.run_id):
             if circuit.failures:
-                _log.info("%s works again after %d tries", firing.task, circuit.failures)
+                tries = "1 failure" if circuit.failures == 1 else f"{circuit.failures} failures"
+                _log.info("%s works again after %s", firing.task, tries)
             _log.log(
                 level,
                 "%s: %d rows written, %d unchanged, %d rejected, %d requests, %.1f s",
