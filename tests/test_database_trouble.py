@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import threading
 import time
@@ -343,3 +344,28 @@ def _add_one(database: Database) -> None:
     with database.writing() as connection:
         connection.execute(text("CREATE TABLE IF NOT EXISTS seen (number INTEGER)"))
         connection.execute(text("INSERT INTO seen VALUES (1)"))
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_a_server_that_takes_the_connection_and_says_nothing_is_away(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("etl.db._CONNECT_S", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises(DatabaseTrouble) as raised:
+            open_database(f"{kind}://somebody@127.0.0.1:{silent.getsockname()[1]}/etl")
+    assert retriable(raised.value), "whoever can wait for it does"
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("kind", databases.SERVERS)
+def test_an_answer_may_take_longer_than_a_connection(
+    monkeypatch: pytest.MonkeyPatch, servers: Servers, kind: str
+) -> None:
+    monkeypatch.setattr("etl.db._CONNECT_S", 2)
+    database = open_database(servers(kind).migrated())
+    sleep = "SELECT pg_sleep(2.5)" if kind == "postgresql" else "SELECT SLEEP(2.5)"
+    with database.reading() as connection:
+        connection.execute(text(sleep))
+    database.close()

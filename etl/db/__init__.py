@@ -29,7 +29,7 @@ from etl.errors import DatabaseTrouble, Stopped, Usage
 
 __all__ = ["Database", "Persistence", "open_database", "retriable"]
 
-_CONNECT_S = 10
+_CONNECT_S = 8  # a stop is obeyed within ten seconds, in the middle of this too
 _LOOK_S = 0.1
 _POOL = {"pool_size": 8, "max_overflow": 24, "pool_timeout": 60, "pool_pre_ping": True}
 
@@ -181,14 +181,15 @@ def _engine(url: URL) -> Engine:
     if url.get_dialect().name == "sqlite":
         return create_engine(url, poolclass=pool.QueuePool, hide_parameters=True, **_POOL)
     arguments: dict[str, Any] = {"connect_timeout": _CONNECT_S}
+    if url.get_dialect().name != "postgresql":
+        arguments["read_timeout"] = _CONNECT_S  # of the handshake; `prepare` ends it
     return create_engine(url, connect_args=arguments, hide_parameters=True, **_POOL)
 
 
 def _true_kind(url: URL) -> URL:
     """`mysql://` is written for MariaDB too: the server tells which it is."""
-    probe = create_engine(
-        url, poolclass=pool.NullPool, connect_args={"connect_timeout": _CONNECT_S}
-    )
+    bounds = {"connect_timeout": _CONNECT_S, "read_timeout": _CONNECT_S}
+    probe = create_engine(url, poolclass=pool.NullPool, connect_args=bounds)
     try:
         with probe.connect() as connection:
             is_mariadb = connection.dialect.is_mariadb  # type: ignore[attr-defined]  # MySQL's

@@ -64,6 +64,7 @@ def prepare(engine: Engine, *, schema: str | None, lease_s: float, stopping: Sto
     collation = f"SET NAMES utf8mb4 COLLATE {_COLLATIONS[kind]}"
     statements = _statements_mysql(kind, lease_s)
     event.listen(engine, "connect", lambda c, _: _execute(c, *statements), insert=True)
+    event.listen(engine, "connect", lambda c, _: _take_any_time(c), insert=True)  # before them
     event.listen(engine, "connect", lambda c, _: _execute(c, collation))  # after the dialect's own
     event.listen(engine, "begin", _begin_mysql)
 
@@ -158,6 +159,11 @@ def _statements_mysql(kind: str, lease_s: float) -> tuple[str, ...]:
         f"SET time_zone = '+00:00', sql_mode = 'TRADITIONAL', {forgotten} = {idle}, "
         f"innodb_lock_wait_timeout = {ceil(idle + _LOCK_MARGIN_S)}",
     )
+
+
+def _take_any_time(connection: Any) -> None:
+    """PyMySQL bounds the handshake by what bounds every answer, which a query must not have."""
+    connection._read_timeout = None
 
 
 def _execute(connection: Any, *statements: str) -> None:

@@ -68,7 +68,8 @@ def _retriable_driver(error: BaseException | None) -> bool:
     state = getattr(error, "sqlstate", None)
     if isinstance(state, str):
         return state.startswith(_RETRIABLE_STATES)
-    return type(error).__name__ == "OperationalError" and not _usage(error)
+    kinds = {kind.__name__ for kind in type(error).__mro__}  # psycopg's ConnectionTimeout is one
+    return "OperationalError" in kinds and not _usage(error)
 
 
 def _usage(error: BaseException | None) -> bool:
