@@ -29,8 +29,8 @@ from etl.source import Doubt, Page, Pending, Record, Reject, Source
 from etl.store import Store, Tally, last_changes, latest
 from etl.values import Json
 
-BATCH_ROWS = 5_000
-BATCH_SIZE = 8 * 2**20
+BATCH_ROWS = 10_000
+BATCH_SIZE = 2 * 2**20
 """Rows, and characters of long texts, after which a batch is written."""
 BATCH_S = 0.5
 _PAGES_AHEAD = 1  # beside the one that waits to be put there

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -125,6 +125,8 @@ class App:
         from etl.migrate import require_head  # noqa: PLC0415
 
         gc.freeze()  # what was imported stays: it is never looked through for rubbish
+        if leased:
+            _share_arenas()
         url, schema = self.address()
         lease_s = self.settings.shortest_lease_s if leased else DEFAULT_LEASE_S
         database = open_database(url, schema=schema, lease_s=lease_s, stop=self.stop)
@@ -186,3 +188,15 @@ def _app() -> App | None:
 
 
 _current: list[App] = []
+
+
+def _share_arenas() -> None:
+    """glibc keeps freed memory apart for every thread that had some; two heaps do for all."""
+    import ctypes  # noqa: PLC0415 - only passes need it
+
+    with suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+
+
+_M_ARENA_MAX = -8
+"""From glibc's malloc.h."""
