@@ -209,7 +209,8 @@ class Walk:
         """The pages from `place` to the end of the total."""
         total = self._ground.last if self._ground.last is not None else self._first.count
         places = range(place, math.ceil((total or 0) / self._lister.step))
-        return self._lister.pages(self._window, places, "rising" if self._grows else "many")
+        early = self._grows and self._since is not None
+        return self._lister.pages(self._window, places, "rising" if early else "many")
 
     def _take(self, place: int, chunk: Chunk, *, again: bool) -> Iterator[Chunk]:
         """Hands out what is new of a page; what seems to be missing of it is asked for again."""
