@@ -81,6 +81,11 @@ class JobList:
         self.asked_at: datetime | None = None
         """When the last answer was asked for."""
 
+    @property
+    def asked(self) -> int:
+        """So many jobs are asked for at once."""
+        return min(self.page_size, self._most)
+
     def ask(self, page: int, size: int, wanted: Mapping[str, Json]) -> Listing[Entry]:
         """One page of the jobs that `wanted` filters; without it, newest first.
 
@@ -107,7 +112,7 @@ class JobList:
         params: dict[str, str | int] = {"page": page}
         if wanted:
             params["filter"] = json.dumps(wanted, separators=(",", ":"))
-        size = min(size, self._most)
+        size = min(size, self.asked)
         try:
             return self._api.get(f"{PREFIX}/jobs", {**params, "pageSize": size})
         except BadRequest:

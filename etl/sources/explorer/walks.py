@@ -20,6 +20,9 @@ from etl.sources.explorer.items import Entry
 from etl.sources.explorer.listing import Batch, Interval, JobList, created
 from etl.values import Json
 
+_TELLING = 3
+"""So many pages of the same width tell how many jobs a server lists at once."""
+
 
 def walk(jobs: JobList, interval: Interval) -> Iterator[Batch]:
     """Every job of the interval once. Only the last batches can say what the walk was worth."""
@@ -99,6 +102,7 @@ class _OldestFirst:
         """What is listed lies behind the interval."""
         self._total: int | None = None
         """What the first page counted in the whole interval."""
+        self._gaps = _Gaps(jobs)
 
     def batches(self) -> Iterator[Batch]:
         interval, anew = self._found.interval, False
@@ -120,10 +124,10 @@ class _OldestFirst:
     ) -> Generator[Batch, None, datetime | None]:
         """Walks from the interval's beginning; answers from where to ask anew, None at the end."""
         before: Step[Entry] | None = None
-        gaps = _Gaps()
+        self._gaps.begin()
         for step in walked:
             self._check(step, before, interval)
-            gap = gaps.before(step)
+            gap = self._gaps.before(step)
             known = self._ordered and not gap and not _shrank(before, step)
             yield self._found.take(step, known, self._progress(step))
             if known and self._over:
@@ -171,54 +175,88 @@ class _OldestFirst:
 def _newest_first(jobs: JobList, found: _Found, wanted: dict[str, Json]) -> Iterator[Batch]:
     """By page number, to the beginning of the interval if the list is in falling order."""
     walked = Walk(partial(jobs.ask, wanted=wanted), _key, jobs.page_size)
-    first, falling, reached = found.interval.first, True, False
+    order, gaps = _Falling(found.interval.first), _Gaps(jobs)
     before: Step[Entry] | None = None
-    gaps = _Gaps()
     for step in walked:
         yield found.take(step, False, step.progress)
         gap = gaps.before(step)
-        falling = falling and _falls(step, before)
-        times = _times(step.items)
-        older = bool(times) and first is not None and max(times) < first
-        if older and falling and not gap and not _shrank(before, step):
-            reached = True
-            break
+        order.note(step, before)
+        if order.old >= gaps.convincing and not gap and not _shrank(before, step):
+            yield found.end(None)
+            return
         before = step
-    yield found.end(None if reached else walked)
+    yield found.end(walked)
+
+
+class _Falling:
+    """What the pages of a list say of its order, and how many of them are too old."""
+
+    def __init__(self, first: datetime | None) -> None:
+        self._first = first
+        self._rose = self._fell = False
+        self._old = 0
+
+    @property
+    def old(self) -> int:
+        """So many pages in a row, up to the last, were created before `first`, and so is what
+        follows: the list fell, and never rose."""
+        return self._old if self._fell and not self._rose else 0
+
+    def note(self, step: Step[Entry], before: Step[Entry] | None) -> None:
+        times, new = _times(step.items), _times(step.new)
+        pairs = list(pairwise(times))
+        if before is not None and step.row > before.row and new:
+            pairs += [(earlier, new[0]) for earlier in _times(before.items)[:1]]
+        self._rose = self._rose or any(later > earlier for earlier, later in pairs)
+        self._fell = self._fell or any(later < earlier for earlier, later in pairs)
+        older = bool(times) and self._first is not None and max(times) < self._first
+        if new or not older:
+            self._old = self._old + 1 if older else 0
 
 
 class _Gaps:
     """Whether something may lie between two pages: order alone then proves nothing more.
 
     A page narrower than another, with one after it, did not reach as far as that one begins;
-    one that brought nothing new may stand in the place of another.
+    one that brought nothing new may stand in the place of another. Where all are narrower than
+    was asked for, one or two may be short by a lie: only several tell what a page holds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, jobs: JobList) -> None:
+        self._jobs = jobs
+        self._widest = self._as_wide = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """The list is walked from another place on."""
         self._last: Step[Entry] | None = None
-        self._widest = 0
-        self._open = False
+        self._open = self._jumped = False
+
+    @property
+    def convincing(self) -> int:
+        """So many pages too old must follow each other, to say that all is too old from there."""
+        return 1 if self._as_asked else 2
 
     def before(self, step: Step[Entry]) -> bool:
         """Whether there is a gap before `step`, or was one before."""
         last, self._last = self._last, step
-        self._widest = max(self._widest, len(step.items))
+        self._measure(len(step.items) if step.new else 0)
         if last is not None and step.items:
             width = len(last.items) + last.skipped
             far = step.row > last.row + width
             repeated = last.row > 0 and bool(last.items) and not last.new
+            self._jumped = self._jumped or far
             self._open = self._open or repeated or (far and width < self._widest)
-        return self._open
+        return self._open or (self._jumped and not self._as_asked and self._as_wide < _TELLING)
 
+    @property
+    def _as_asked(self) -> bool:
+        return self._widest >= self._jobs.asked
 
-def _falls(step: Step[Entry], before: Step[Entry] | None) -> bool:
-    times, new = _times(step.items), _times(step.new)
-    if any(later > earlier for earlier, later in pairwise(times)):
-        return False
-    if before is None or step.row <= before.row:
-        return True
-    earlier = _times(before.items)
-    return not (new and earlier) or new[0] <= earlier[0]
+    def _measure(self, width: int) -> None:
+        if width > self._widest:
+            self._widest, self._as_wide = width, 0
+        self._as_wide += width == self._widest
 
 
 def _times(entries: Iterable[Entry]) -> list[datetime]:
