@@ -85,6 +85,8 @@ class Book:
     size: int = 0
     total: int = 0
     measured: bool = False
+    counts: bool = True
+    """Whether the last answer told a total."""
     shelf: dict[int, View] = field(default_factory=dict)
     """Pages read in advance, to be used once."""
 
@@ -145,19 +147,27 @@ class Book:
     def ask(self, number: int, size: int | None = None, *, attempts: int = 5) -> View:
         """One page. Raises TooLarge, and whatever else `Api.get` does."""
         asked = size or self.size
-        answer = self.api.get(PAGE, {"pageNo": number, "pageSize": asked}, attempts=attempts)
-        listing = shapes.listing(answer.content, self.zone)
-        came = _size(listing, number, asked)
+        listing, came, asked_at = self._listing(number, asked, attempts)
+        if listing.size not in (None, asked) or came != asked:
+            again = self._listing(number, asked, attempts)  # one answer may lie
+            listing, came, asked_at = again if again[1] >= came else (listing, came, asked_at)
         if asked == self.size:
             self.size = came
+        self.counts = listing.total is not None
         if listing.total is not None and not self.measured:
             self.total = listing.total
         number = listing.number or number
         lo, hi = self.ranks(number, came)
         missing = max(0, hi - lo - listing.placed)
-        return View(
-            number, came, lo, hi, missing, listing.entries, listing.rejects, answer.asked_at
-        )
+        return View(number, came, lo, hi, missing, listing.entries, listing.rejects, asked_at)
+
+    def _listing(
+        self, number: int, asked: int, attempts: int
+    ) -> tuple[shapes.Listing, int, datetime]:
+        """A page, the size of page that came, and when it was asked for."""
+        answer = self.api.get(PAGE, {"pageNo": number, "pageSize": asked}, attempts=attempts)
+        listing = shapes.listing(answer.content, self.zone)
+        return listing, _size(listing, number, asked), answer.asked_at
 
     def _smaller(self, number: int, size: int) -> Iterator[View]:
         """A page that is too large, in halves, down to one record; that one is a reject."""

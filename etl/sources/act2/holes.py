@@ -67,6 +67,8 @@ def reopened(book: Book, debt: Debt) -> Iterator[View]:
     hint = debt.hint
     book.order, book.size, lo, hi = hint["order"], hint["size"], hint["lo"], hint["hi"]
     book.asked, book.total = book.size, max(book.total, hi)
+    if book.order == "desc" and _is_uncounted(book):
+        book.measure(book.number_of(lo))
     rank = lo
     while rank < hi:
         step = book.open(rank)
@@ -74,3 +76,11 @@ def reopened(book: Book, debt: Debt) -> Iterator[View]:
         if step.hi <= rank:
             return
         rank = step.hi
+
+
+def _is_uncounted(book: Book) -> bool:
+    """Whether the platform tells no total, from which the pages of a falling list are numbered."""
+    first = book.ask(1)
+    if book.counts:
+        book.shelf = {1: first}
+    return not book.counts
