@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from dataarts_kit import filled, scanned, simulator, span
+from dataarts_kit import NOW, filled, scanned, simulator, span
 
 from etl.simulator import Fault
 
@@ -48,4 +48,26 @@ def test_lies_lose_nothing(server: dict[str, Any], ignores: bool, times: int) ->
                     read = scanned(sim, span(position), page_size=4, overlap=0)
                 if missing := wanted - read.rows.keys():
                     lost.append((count, held, kind, size, after, len(missing), len(read.doubts)))
+    assert lost == []
+
+
+@pytest.mark.parametrize("server", SERVERS, ids=lambda one: " ".join(one.values()))
+@pytest.mark.parametrize("times", [1, 2])
+def test_lies_lose_nothing_of_what_lies_amid_a_long_list(
+    server: dict[str, Any], times: int
+) -> None:
+    lost = []
+    for since, until in ((40, 50), (0, 9)):
+        world = filled(85, EVERY)
+        instances = sorted(world.dataarts.instances(), key=lambda one: one.start)
+        begin, end = (NOW - timedelta(minutes=1) - EVERY * (84 - n) for n in (since, until))
+        wanted = {one.id for one in instances[since:until]}
+        for kind, size in LIES:
+            for after in range(14 if times == 1 or kind != "repeat_page" else 0):
+                with simulator(world, dataarts_ignores_window=True, **server) as sim:
+                    sim.fault(Fault(kind, platform="dataarts", times=times, after=after, size=size))
+                    asked = span(None, begin if since else None, end, fresh=True)
+                    read = scanned(sim, asked, page_size=4)
+                if missing := wanted - read.rows.keys():
+                    lost.append((since, until, kind, size, after, len(missing)))
     assert lost == []

@@ -34,6 +34,8 @@ def read_through(lister: Lister, whole: Window, until: datetime, first: Chunk) -
     order = order_of(first)
     start = start_of(lister, whole, first, order)
     backward = order == "oldest first"
+    if start == (((first.count or 0) - 1) // lister.step if backward else 0):
+        start = None  # the newest end itself
     since = None if order is None else whole.since
     with Walk(
         lister, whole, first, grows=True, backward=backward, start=start, since=since

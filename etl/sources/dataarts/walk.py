@@ -43,9 +43,15 @@ class _Ground:
     old: int = 0
     """Pages in a row that are too old."""
     mixed: bool = False
-    """Whether a newer page came behind one of those."""
+    """Whether a newer page came behind one of those, or behind an older one."""
+    newest: datetime | None = None
+    """On the furthest page of a walk that began amid the list."""
+    reached: int = -1
     early: int | None = None
-    """Places that were passed by a walk that ended in what is too old; None: it did not."""
+    """Places that were passed by a walk that ended in what is too old, or that did not begin at
+    the end of the list; None: neither."""
+    amid: bool = False
+    """Whether the walk began at a page without anything too new: behind what was asked for?"""
 
     def note(self, count: int | None) -> None:
         if count is None:
@@ -62,7 +68,8 @@ class Walk:
     Each chunk holds what was not handed out before. `grows`: the list may grow at its head while
     it is read, and what comes there is left to the next pass. `backward` reads from the last page
     to the first: the safe way through a list that is ordered oldest first. `start`: the page to
-    begin with; what such a walk found proves nothing about the total. `since`: of an ordered list
+    begin with, which must reach into what is too new; else the next walk begins at the end, as
+    without it. `since`: of an ordered list
     a page of older items ends the walk.
     """
 
@@ -111,8 +118,6 @@ class Walk:
             return "the list shrinks faster than it can be read"
         if ground.early is not None:
             return self._hidden(ground.early)
-        if self._start is not None:
-            return None
         total = ground.lowest if self._grows else ground.last
         if total is None:
             return f"the list does not say how many there are; it shows {distinct}"
@@ -122,8 +127,10 @@ class Walk:
 
     def _hidden(self, passed: int) -> str | None:
         """Why a walk that ended early may have jumped over something; None: it did not."""
+        if self._ground.amid:
+            return "the page to begin with is not newer than what was asked for"
         if self._ground.mixed:
-            return "a page that is too old lies between newer ones"
+            return "an older page lies between newer ones"
         if self.distinct < passed:
             return f"the list has {passed} places up to what is too old and shows {self.distinct}"
         if not self._backward and passed > self._lister.step and not self._lister.is_sure:
@@ -136,6 +143,7 @@ class Walk:
             self._met.begin()
             self._ground = _Ground()
             if turn:
+                self._start = None
                 self._lister.forget()
                 first = self._lister.first(self._window)
             self._lister.learn_offsets(self._window, first, at_end=self._backward)
@@ -147,6 +155,7 @@ class Walk:
         place, chunk, furthest = 0, first, -1
         if self._start:
             place, chunk = self._start, self._lister.page(self._window, self._start)
+            self._begin(chunk)
         stream = self._from(place + 1)
         try:
             while True:
@@ -165,6 +174,8 @@ class Walk:
                 else:
                     place += 1
                 if self._ended(place, chunk):
+                    if self._start:
+                        self._end_early(place)
                     return
                 chunk = next(stream, None) or self._lister.beyond(self._window, place)
         finally:
@@ -179,10 +190,17 @@ class Walk:
         places = range(last, -1, -1)
         stream = self._lister.pages(self._window, places, "one")
         for place, chunk in zip(places, stream, strict=True):
+            if place == self._start:
+                self._begin(chunk)
             yield from self._take(place, chunk, again=False)
-            if self._is_in_the_old(place, chunk):
+            if self._is_in_the_old(place, chunk) or (place == 0 and self._start is not None):
                 self._end_early(place)
                 return
+
+    def _begin(self, chunk: Chunk) -> None:
+        """Notes whether the page to begin with reaches into what is too new."""
+        until, starts = self._window.until, chunk.starts
+        self._ground.amid = until is not None and not (starts and max(starts) >= until)
 
     def _is_in_the_old(self, place: int, chunk: Chunk) -> bool:
         """Whether the walk has come to what started before `since`: two pages of it in a row, since
@@ -192,6 +210,10 @@ class Walk:
         old = self._since is not None and within and bool(starts) and max(starts) < self._since
         ground.mixed = ground.mixed or bool(ground.old and starts and not old)
         ground.old = ground.old + 1 if old else 0
+        if self._start is not None and starts and (self._backward or place > ground.reached):
+            newer = ground.newest is not None and max(starts) > ground.newest
+            ground.mixed, ground.newest = ground.mixed or newer, max(starts)
+            ground.reached = place
         return ground.old > (0 if place == 0 else 1)
 
     def _end_early(self, place: int) -> None:
