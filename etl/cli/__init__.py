@@ -36,9 +36,8 @@ _COMMANDS = {
     "simulate": "etl.cli.setup",
 }
 
-_OBJECTS_BETWEEN_LOOKS = 100_000, 20, 100
-"""Imports and rows make many objects that stay, hardly any rubbish needs to be looked for: looking
-among them cost a tenth of a start, and of a pass."""
+_OBJECTS_OF_A_START = 300_000, 20, 100
+"""Imports make many objects that stay; looking for rubbish among them cost a tenth of a start."""
 
 
 def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -109,7 +108,7 @@ def cli(context: click.Context, /, **options: Any) -> None:
 def main() -> None:
     """The console script. Exit codes: 0 done, 1 a source failed, 2 wrong usage or configuration,
     3 another process holds the source, 130/143 stopped."""
-    gc.set_threshold(*_OBJECTS_BETWEEN_LOOKS)
+    gc.set_threshold(*_OBJECTS_OF_A_START)
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:

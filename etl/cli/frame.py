@@ -125,6 +125,7 @@ class App:
         from etl.migrate import require_head  # noqa: PLC0415
 
         gc.freeze()  # what was imported stays: it is never looked through for rubbish
+        gc.set_threshold(*_OBJECTS_BETWEEN_LOOKS)
         if leased:
             _share_arenas()
         url, schema = self.address()
@@ -200,3 +201,6 @@ def _share_arenas() -> None:
 
 _M_ARENA_MAX = -8
 """From glibc's malloc.h."""
+
+_OBJECTS_BETWEEN_LOOKS = 100_000, 20, 100
+"""Rows make many objects and hardly any rubbish that needs to be looked for."""

@@ -10,8 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, any_, bindparam, column, func, select
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import ARRAY, ColumnElement, Connection, any_, bindparam, column, func, select
 
 _AT_ONCE = {"sqlite": 10_000, "postgresql": 10_000}
 _WRITTEN_OUT = 500
@@ -28,7 +27,7 @@ def among(
         if kind == "sqlite":
             yield wanted.in_(select(column("value")).select_from(func.json_each(json.dumps(some))))
         elif kind == "postgresql":
-            array = postgresql.ARRAY(wanted.type)
+            array: ARRAY[Any] = ARRAY(wanted.type)
             yield wanted == any_(bindparam(None, list(some), type_=array, unique=True))
         else:
             yield wanted.in_(some)
