@@ -28,8 +28,9 @@ MARGIN = timedelta(minutes=10)
 """A token of IAM is renewed so long before its end (a tenth of its life if that is shorter)."""
 LIFE = timedelta(hours=24)
 """The life of a token whose end IAM did not say."""
-SIGNED_IN_FLIGHT = 4
-"""More than five bad attempts lock an access key: never so many at once."""
+SIGNED_IN_FLIGHT = 2
+"""More than five bad attempts lock an access key: one that is revoked while it is used is tried as
+often as it is in flight."""
 
 
 def credentials(settings: DataArtsSettings, clock: Clock | None = None) -> Credentials:
