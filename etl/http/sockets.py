@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 from collections import deque
@@ -189,9 +190,36 @@ class _Cuttable(HTTPConnection):
             self.cutter.drop(self.handle)
             self.handle = None
 
+    def let_kernel_wait(self, timeout_s: float) -> None:
+        """Blocking calls with the kernel's own timeout, whose end is a BlockingIOError.
+
+        Python's timeouts cost a second system call for each; beside other threads, a second wait
+        for the interpreter.
+        """
+        self.sock.settimeout(None)
+        limit = struct.pack("@ll", int(timeout_s), int(timeout_s % 1 * 1_000_000))
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+    def is_idle(self) -> bool:
+        """Whether nothing came since the last answer, the other side's end included."""
+        try:
+            self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
 
 class _CuttableTls(_Cuttable, HTTPSConnection):
     """The same over TLS."""
+
+    def let_kernel_wait(self, _timeout_s: float) -> None:
+        """TLS reads ahead: only Python's own timeouts hold for all of an answer."""
+
+    def is_idle(self) -> bool:
+        return not wait_for_read(self.sock, timeout=0.0)
 
 
 class _Line:
@@ -227,13 +255,14 @@ class _Line:
                 connection = self._idle.pop()
             except IndexError:
                 break
-            if not wait_for_read(connection.sock, timeout=0.0):
+            if connection.is_idle():
                 return connection
             connection.close()
         made: _Cuttable = self._pool._new_conn()
         made.timeout = timeout_s
         try:
             made.connect()
+            made.let_kernel_wait(timeout_s)
         except BaseException:
             made.close()
             raise

@@ -150,7 +150,7 @@ class Wire:
             (NameResolutionError, Transient(f"{where}: no host {origin.host!r}; check url:")),
             (ConnectionRefusedError, Transient(f"{where}: nothing listens there; check url:")),
             (ConnectTimeoutError, Transient(f"{where}: no connection in {self._timeout_s:g} s")),
-            ((TimeoutError, ReadTimeoutError), Transient(silent)),
+            ((TimeoutError, ReadTimeoutError, BlockingIOError), Transient(silent)),
             (IncompleteRead, Transient(f"{where}: the body ends before its end")),
             ((InvalidURL, LocationValueError), Refused(f"{where}: no address; check url:")),
         ):
