@@ -112,11 +112,28 @@ def test_what_is_permanent_is_asked_once(name: str) -> None:
 
 @pytest.mark.parametrize(
     "silence",
-    [hanging(), hanging(b"HTTP/1.1 200 OK\r\nContent-"), hanging(answer(WHOLE)[:900])],
-    ids=["no answer", "in the head", "in the body"],
+    [
+        hanging(),
+        hanging(b"HTTP/1.1 200 OK\r\nContent-"),
+        hanging(answer(WHOLE)[:900]),
+        hanging(chunked(WHOLE)[:900]),
+        hanging(chunked(WHOLE)[:48]),
+        hanging(b"HTTP/1.1 200 OK\r\n\r\n" + WHOLE[:500]),
+    ],
+    ids=[
+        "no answer",
+        "in the head",
+        "in the body",
+        "in a chunk",
+        "in its head",
+        "without a length",
+    ],
 )
 def test_silence_ends_after_the_timeout(silence: Play) -> None:
-    with HostileServer(silence, answer()) as server, opened(server.url, timeout=0.2) as api:
+    server = HostileServer(silence, silence, answer())
+    with server, opened(server.url, timeout=0.2) as api:
+        with pytest.raises(Transient, match=r"silent for 0\.2 s"):
+            api.get("/jobs", attempts=1)
         assert api.get("/jobs").content == {"ok": True}
         assert api.retries == 1
 
