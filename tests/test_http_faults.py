@@ -132,7 +132,9 @@ def test_what_is_permanent_is_asked_once(name: str) -> None:
 def test_silence_ends_after_the_timeout(silence: Play) -> None:
     server = HostileServer(silence, silence, answer())
     with server, opened(server.url, timeout=0.2) as api:
-        with pytest.raises(Transient, match=r"silent for 0\.2 s"):
+        with pytest.raises(
+            Transient, match=r"silent for 0\.2 s|too slowly"
+        ):  # whoever sees it first
             api.get("/jobs", attempts=1)
         assert api.get("/jobs").content == {"ok": True}
         assert api.retries == 1
