@@ -4,7 +4,8 @@
 `every_database`, `every_database_url`: the test runs on SQLite, PostgreSQL and MariaDB.
 `blank_database_url`, `every_blank_database_url`: the same without tables.
 
-On the servers the tests of `_AT_ONCE` are run before each commit; all others are `long` there.
+On the servers the tests of `_AT_ONCE` are run before each commit; all others are `long` there, as
+are four in five of the tables of lies.
 
 With ETL_TEST_DATABASE only the tests that it moves are run: the others would repeat what the run
 without it shows, those of `every_database` on all three kinds.
@@ -12,14 +13,18 @@ without it shows, those of `every_database` on all three kinds.
 
 from __future__ import annotations
 
+import compileall
+import itertools
 import os
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import databases
 import pytest
 import secrecy
 from hypothesis import HealthCheck, settings
 
+import etl
 from etl import redact
 from etl.db import Database, open_database
 
@@ -35,17 +40,31 @@ _SERVERS = set(databases.KINDS) - {"sqlite"}
 _AT_ONCE = {"test_db", "test_schema", "test_store", "test_upsert", "test_views"}
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Compiles `etl` for the many processes that the tests start, as its installation would."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(Path(etl.__file__).parent, quiet=1)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what ETL_TEST_DATABASE does not move; marks what takes long on the servers."""
     for item in items:
         if item.path.stem not in _AT_ONCE and _on_a_server(item):
             item.add_marker(pytest.mark.long)
+    for _, lies in itertools.groupby(items, _table_of_lies):
+        for number, item in enumerate(lies):
+            if number % 5 and _table_of_lies(item):
+                item.add_marker(pytest.mark.long)
     if not os.environ.get("ETL_TEST_DATABASE"):
         return
     moved = [item for item in items if _MOVED & set(getattr(item, "fixturenames", ()))]
     config.hook.pytest_deselected(items=[item for item in items if item not in moved])
     items[:] = moved
+
+
+def _table_of_lies(item: pytest.Item) -> str:
+    return item.path.stem if item.path.stem.endswith("_lies") else ""
 
 
 def _on_a_server(item: pytest.Item) -> bool:
