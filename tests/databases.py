@@ -110,7 +110,10 @@ class _Shared:
     def _recreate(self, name: str) -> str:
         self._drop(f"{self._prefix}_{name}")
         self._run(f"CREATE DATABASE {self._prefix}_{name}{self._options()}")
-        return _rendered(self._url.set(database=f"{self._prefix}_{name}"))
+        return _rendered(self._url_of(f"{self._prefix}_{name}"))
+
+    def _url_of(self, database: str) -> URL:
+        return self._url.set(database=database)
 
     def _run(self, statement: str) -> None:
         engine = self._admin.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -182,6 +185,10 @@ def _disconnect_others(connection: Connection) -> None:
 
 class Mariadb(_Shared):
     """A MariaDB or MySQL server."""
+
+    def _url_of(self, database: str) -> URL:
+        """Without TLS: for it the driver reads all authorities of the machine at each connect."""
+        return super()._url_of(database).update_query_dict({"ssl_disabled": "true"})
 
     def _options(self) -> str:
         return " CHARACTER SET utf8mb4"

@@ -97,6 +97,8 @@ class Watch(logging.Handler):
         """Where a secret is to be seen, and how it begins."""
         self._learn_all(item)
         looked_for = {form for secret in self._secrets for form in forms(secret)}
+        if not looked_for:
+            return []
         return [
             f"{where}: …{seen[max(0, seen.index(form) - 40) :][: 40 + len(form)]!r}"
             for where, seen in self._left_by(item, looked_for)
