@@ -9,9 +9,9 @@ import json
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Literal
 
+from msgspec import Struct
 from sqlalchemy import select, text
 
 from etl import migrate
@@ -29,8 +29,7 @@ _ATTEMPTS = 2
 """Whoever asks whether a platform answers wants to know it now."""
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One line: `exit_code` is 1 for what does not answer, 2 for the configuration, else 0."""
 
     mark: Mark

@@ -13,8 +13,9 @@ import functools
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+
+from msgspec import Struct
 
 from etl.hints import did_you_mean
 
@@ -37,8 +38,7 @@ _SHIFT = timedelta(hours=3)
 _ITEM = re.compile(r"(?P<low>\*|\w+)(?:-(?P<high>\w+))?(?:/(?P<step>\w+))?", re.ASCII)
 
 
-@dataclass(frozen=True)
-class _Field:
+class _Field(Struct, frozen=True):
     """One of the five: its name, its bounds, and the names that stand for numbers."""
 
     name: str
@@ -109,8 +109,7 @@ _FIELDS = (
 )
 
 
-@dataclass(frozen=True)
-class Cron:
+class Cron(Struct, frozen=True):
     """A crontab schedule; `weekdays` count from Sunday, 0."""
 
     text: str

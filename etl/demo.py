@@ -6,11 +6,11 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import func, inspect, select, text
 
 from etl.clock import Clock
@@ -58,16 +58,14 @@ class DemoClock(Clock):
         return self.at
 
 
-@dataclass(frozen=True)
-class Pass:
+class Pass(Struct, frozen=True):
     """One of the two passes."""
 
     title: str
     outcomes: Sequence[Outcome]
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A query of the examples with its answer."""
 
     question: str

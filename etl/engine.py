@@ -14,8 +14,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from etl.context import carried
 from etl.db import Persistence
@@ -49,8 +51,7 @@ class Observer(Protocol):
     def __call__(self, source: str, tally: Tally, api: Api, share: float | None) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(Struct, frozen=True):
     """What one batch brought beside its rows. `rows` is what was written of it."""
 
     cursor: dict[str, Json] | None
@@ -93,8 +94,7 @@ class Figures:
             self._turn.release()
 
 
-@dataclass
-class Pass:
+class Pass(Struct):
     """One pass over a source: the seat it writes in, the run it counts in, what it copies."""
 
     source: Source
@@ -111,7 +111,7 @@ class Pass:
     figures: Figures = field(default_factory=Figures)
     answered: set[str] = field(default_factory=set)
     """Ids of records and debts that the last pages spoke of; cleared by who asks."""
-    _batch: _Batch = field(init=False)
+    _batch: _Batch = field(default_factory=lambda: _Batch(0.0))
 
     @property
     def tally(self) -> Tally:
@@ -236,8 +236,7 @@ class Pass:
             self.keeper.keep(writing, moved)
 
 
-@dataclass
-class _Batch:
+class _Batch(Struct):
     """What the next transaction will write."""
 
     began: float

@@ -6,12 +6,12 @@ Times are literals, so that indexes serve and no dialect's date functions are ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Example:
+
+class Example(Struct, frozen=True):
     """A question in plain words; `sql` may hold {night}, {morning}, {day}, {week}, {month}."""
 
     name: str

@@ -23,8 +23,9 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from etl.errors import TooLarge
 
@@ -40,16 +41,14 @@ _UNREADABLE = 20
 """So many items in a row that are too large, beyond what the list counts, are no items."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listing(Generic[T]):
+class Listing(Struct, Generic[T], frozen=True):
     """One page as it came. `total` is what the list counts, None when it does not say."""
 
     items: Sequence[T]
     total: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Step(Generic[T]):
+class Step(Struct, Generic[T], frozen=True):
     """One page of a walk: `new` items, never seen before, among all of the page in its order."""
 
     new: Sequence[T]
@@ -117,8 +116,7 @@ class Seen:
         return walks
 
 
-@dataclass(frozen=True, slots=True)
-class _Page(Generic[T]):
+class _Page(Struct, Generic[T], frozen=True):
     """A page with where it was found; `number` counts from 0, in pages of `size`."""
 
     number: int

@@ -10,10 +10,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from msgspec import Struct, field
 from sqlalchemy import Connection
 
 from etl.clock import Clock
@@ -50,8 +50,7 @@ class Configured(Protocol):
     def stale_after_s(self) -> float | None: ...
 
 
-@dataclass(frozen=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What every pass needs beside its source."""
 
     database: Database
@@ -66,8 +65,7 @@ class Surroundings:
     """A rate of this pass alone, within that of its account."""
 
 
-@dataclass
-class Outcome:
+class Outcome(Struct):
     """How a pass ended. `status` is succeeded, failed or stopped; `error` says why not.
 
     `run_id` is None when it did not get so far as to open a run.
@@ -243,8 +241,7 @@ def _close(
     _persistence(configured, around)(close)
 
 
-@dataclass(frozen=True, slots=True)
-class Traffic:
+class Traffic(Struct, frozen=True):
     """What a pass cost, once it is over."""
 
     requests: int

@@ -7,11 +7,12 @@ goes on where it was. `sources.pruned_before` is raised first, so that nothing i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -41,8 +42,7 @@ _LOOKED_UP = 10_000
 """Keys that are looked up together."""
 
 
-@dataclass
-class Pruned:
+class Pruned(Struct):
     """How the pass ended, and what went (or would go). `before` is in UTC."""
 
     outcome: Outcome
@@ -210,8 +210,7 @@ def _forget_rejects(writing: Writing, name: str, before: datetime) -> None:
     )
 
 
-@dataclass(frozen=True)
-class _Silent:
+class _Silent(Struct, frozen=True):
     """A source whose platform cannot be asked."""
 
     name: str

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from etl.engine import Pass
 from etl.ledger import rejects
@@ -13,8 +15,7 @@ from etl.passes import Configured, Outcome, Surroundings, run_pass
 from etl.source import Debt, Span
 
 
-@dataclass(frozen=True)
-class Retried:
+class Retried(Struct, frozen=True):
     """What became of the rejects of one source."""
 
     outcome: Outcome

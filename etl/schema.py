@@ -13,10 +13,10 @@ Types here give the same content on every database (DESIGN 6, Databases and Valu
 from __future__ import annotations
 
 import typing
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
+from msgspec import Struct, field
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -162,8 +162,7 @@ database holds is not believed (host results, sample rows).
 """
 
 
-@dataclass(frozen=True, eq=False)
-class DataTable:
+class DataTable(Struct, frozen=True, eq=False):
     """One data table: its row type, its SQLAlchemy table and the rules for writing it."""
 
     name: str

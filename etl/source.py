@@ -8,11 +8,11 @@ It never sees a session, a retry, a thread or a clock. A fourth platform is one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
+from msgspec import Struct, field
 
 from etl.ledger.entries import Debt, Doubt, Reject
 from etl.schema import DataTable
@@ -65,8 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ca_bundle: str | None = None
 
 
-@dataclass(slots=True)
-class Part:
+class Part(Struct):
     """Rows of one table that belong to one record.
 
     `owns`: the fields that this kind of answer knows; None means all. A column that an answer
@@ -80,8 +79,7 @@ class Part:
     complete: bool = True
 
 
-@dataclass(slots=True)
-class Record:
+class Record(Struct):
     """One execution with all that belongs to it; written in one transaction, always.
 
     `parts` come parents first; the first part's first row is the execution itself.
@@ -105,8 +103,7 @@ class Pending(Protocol):
     def result(self) -> Record: ...
 
 
-@dataclass(slots=True)
-class Page:
+class Page(Struct):
     """A step of a walk. `cursor` says: once this page and all before it are written, everything
     up to here is complete. None: this page moves nothing.
 
@@ -124,8 +121,7 @@ class Page:
     """Share of the walk that is done, 0 to 1, if the reader can tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What the database holds of an execution: enough to spare a request.
 
     `values` are the columns of the execution's own row by name (see `Source.remembers`);
@@ -147,8 +143,7 @@ class Memory(Protocol):
         """The debts of one kind that stand in `unfinished` (e.g. the known holes)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """What to read: executions whose listing time is in [since, until), either side open.
 
     `position` is the cursor as this source wrote it last (None at first): a sync goes on from it
@@ -164,8 +159,7 @@ class Span:
     fresh: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(Struct, frozen=True):
     """What reading a span would take, as far as a few calls can tell.
 
     `requests`: calls of one walk over all of it; `each_window`: calls that every further part
@@ -181,8 +175,7 @@ class Outlook:
     oldest: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """One line of an inventory: an execution as the platform lists it.
 
     `hint` is what a debt of it would carry: what `refresh` needs to ask for it.
@@ -190,7 +183,7 @@ class Listed:
 
     id: str
     status: str
-    hint: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    hint: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Scan(Protocol):
@@ -217,8 +210,7 @@ def _a_page_each_hundred(_: Any, executions: int) -> int:
     return executions // 100 + 1
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(Struct, frozen=True):
     """A platform that can be copied. `tables` come parents first; the first holds executions."""
 
     api: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)(ms|s|m|h|d|w))", re.ASCII)
@@ -41,8 +42,7 @@ class Duration(float):
         return f"{float(self):g}s"
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(Struct, frozen=True):
     """At most `count` calls in every `window_s` seconds (`35/10s`); math.inf for `none`."""
 
     count: float
@@ -95,8 +95,7 @@ class Share(float):
         return cls(share)
 
 
-@dataclass(frozen=True, slots=True)
-class Since:
+class Since(Struct, frozen=True):
     """A point in the past: a date or date-time, or a distance such as `90d` from now."""
 
     at: datetime | None

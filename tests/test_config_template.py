@@ -13,6 +13,7 @@ from etl import config, sources
 from etl.config import Config, template
 from etl.config.document import Common, Top
 from etl.config.entries import KINDS
+from etl.config.parsing import has_keys
 from etl.config.reading import Located, Reader, located
 from etl.config.tree import Map
 from etl.errors import Usage
@@ -91,7 +92,7 @@ def nested(kind: type[msgspec.Struct]) -> Iterator[tuple[str, type[msgspec.Struc
     """The settings that have keys of their own."""
     for each in msgspec.structs.fields(kind):
         for inner in getattr(each.type, "__args__", (each.type,)):
-            if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            if has_keys(inner):
                 yield each.encode_name, inner
 
 

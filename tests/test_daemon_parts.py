@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
 from daemon_kit import DAY, HOUR, MINUTE, Simulated, clock_at, platforms, simulated, sources
+from msgspec.structs import replace
 from sqlalchemy import select
 
 from etl import cron

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import crash_kit
 import pytest
 from crash_kit import NOW
 from crashing import Nursery
+from msgspec.structs import replace
 from sqlalchemy import select
 
 from etl import engine

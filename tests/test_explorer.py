@@ -28,7 +28,7 @@ from explorer_kit import (
 from etl.errors import Unauthorized
 from etl.redact import Secret
 from etl.simulator import Fault, Simulator
-from etl.source import Listed
+from etl.source import Doubt
 from etl.sources.explorer import SOURCE, items
 from etl.sources.explorer.settings import ExplorerSettings, Login
 from etl.sources.explorer.tables import Job as JobRow
@@ -240,7 +240,9 @@ def test_an_inventory_lists_ids_and_statuses_of_the_interval(sim: Simulator) -> 
     since = NOW - timedelta(minutes=1)
     with opened(settings) as api:
         lines = list(SOURCE.inventory(api, settings, span(Memory(), since=since)))
-    assert lines == [[Listed("2", "succeeded"), Listed("3", "failed")], [], []]
+    pages = [page for page in lines if not isinstance(page, Doubt)]
+    told = [[(line.id, line.status) for line in page] for page in pages]
+    assert told == [[("2", "succeeded"), ("3", "failed")], [], []]
     assert details(sim) == 0
 
 

@@ -16,6 +16,7 @@ import readme
 import etl.sources
 from etl.cli import cli
 from etl.config.document import Top
+from etl.config.parsing import has_keys
 from etl.examples import EXAMPLES
 
 _BY_TODAY = {"usual", "slow"}
@@ -98,6 +99,6 @@ def _names(struct: type[Any]) -> set[str]:
     for field in msgspec.structs.fields(struct):
         found.add(field.name)
         for part in getattr(field.type, "__args__", (field.type,)):
-            if isinstance(part, type) and issubclass(part, msgspec.Struct):
+            if has_keys(part):
                 found |= _names(part)
     return found - {"api"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from etl.backfill.planning import Bounds, Range, cut
 from etl.backfill.wording import span as spoken_span
@@ -24,8 +25,7 @@ _WHOLE = Outlook(None, 0.0, math.inf, by_time=False)
 """Nothing is known of the list: it is read as one window."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Struct, frozen=True):
     """`held`: the backfill that it would go on with. None: the platform does not say."""
 
     range: str

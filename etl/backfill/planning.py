@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 from etl.errors import Usage
 from etl.ledger.backfills import Window
@@ -20,8 +21,7 @@ _SHORTEST = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """[since, until) as it was resolved. `pruned_before`: what is older is left alone."""
 
     since: datetime
@@ -29,8 +29,7 @@ class Bounds:
     pruned_before: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(Struct, frozen=True):
     """What a command says of its range, as typed."""
 
     since: str

@@ -11,10 +11,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from etl.backfill.standing import Standing
@@ -46,8 +47,7 @@ _LATER_S = 300.0
 """A platform that wants so long a pause is left alone."""
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(Struct, frozen=True):
     """A backfill at work. `pruned_before`: looks up where its windows may begin now."""
 
     configured: Configured

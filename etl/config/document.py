@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
+from msgspec import Struct, field
 
 from etl import sources
 from etl.config import entries, syntax, tree
@@ -42,8 +42,7 @@ def _common() -> type[msgspec.Struct]:
 Common = _common()
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(Struct, frozen=True):
     """schedules.yaml, checked as far as that goes without resolving a `${…}`."""
 
     top: Mapping[str, Located] = field(default_factory=dict)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from etl.config.reading import Located, Reader, located
 from etl.config.tree import Map, Node, Scalar, Seq, join
@@ -18,8 +19,7 @@ from etl.units import Duration, Since
 Command = Literal["sync", "verify", "prune"]
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """What an entry says beside who and when; None and False: not said."""
 
     since: Since | None = None
@@ -28,8 +28,7 @@ class Options:
     older_than: Since | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One scheduled command. Exactly one of `every_s` (seconds) and `cron` is set."""
 
     command: Command

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import sqlalchemy
 import sqlalchemy.exc
+from msgspec import Struct
 
 from etl.config import document, entries
 from etl.config.document import Document, Top
@@ -24,8 +25,7 @@ from etl.source import Settings, Source
 from etl.units import Duration
 
 
-@dataclass(frozen=True, slots=True)
-class Configured:
+class Configured(Struct, frozen=True):
     """One source, ready to be used; its secrets are those of this moment."""
 
     name: str

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 import zoneinfo
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from etl import cron
 from etl.config.tree import Kind
@@ -29,8 +30,7 @@ _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
 _CENTURY_S = 36525 * 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Struct, frozen=True):
     """A text, what it would be unquoted, and how a message may speak of it."""
 
     text: str
@@ -57,6 +57,11 @@ LIMITS: Mapping[str, tuple[str, str]] = {
     "timeout": ("1ms", "1d"),
 }
 """The least and the most that a setting of this name may be, as one would write it."""
+
+
+def has_keys(kind: object) -> TypeGuard[type[Struct]]:
+    """Whether a setting of this type has keys of its own; else it is one text, for `parse`."""
+    return isinstance(kind, type) and issubclass(kind, Struct) and kind not in _PARSERS
 
 
 def parse(kind: type[Any], name: str, given: Given) -> Any:

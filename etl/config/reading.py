@@ -10,19 +10,19 @@ import functools
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import msgspec
+from msgspec import Struct, field
 
-from etl.config.parsing import Given, parse
+from etl.config.parsing import Given, has_keys, parse
 from etl.config.substitution import Reread, Resolver, Template
 from etl.config.substitution import parse as parse_template
 from etl.config.tree import Map, Node, Scalar, Seq, join
 from etl.hints import did_you_mean
 from etl.redact import Secret
 
-_S = TypeVar("_S", bound=msgspec.Struct)
+_S = TypeVar("_S", bound=Struct)
 
 
 class Located(NamedTuple):
@@ -47,8 +47,7 @@ def located(node: Map, path: str) -> dict[str, Located]:
     return {key: Located(join(path, key), value) for key, value in node.items.items()}
 
 
-@dataclass
-class Reader:
+class Reader(Struct):
     """Reads structs; `mistakes` are lines `path: message` in the order of reading."""
 
     resolver: Resolver | None = None
@@ -83,7 +82,7 @@ class Reader:
     def value(self, declared: msgspec.structs.FieldInfo, found: Located) -> Any:
         """One value, of the type that its field declares, or LATER."""
         kind, is_list = _base(declared.type)
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        if has_keys(kind):
             return self._nested(kind, found)
         if is_list:
             return self._list(declared, kind, found)
@@ -106,7 +105,7 @@ class Reader:
             if key not in known:
                 self.note(found.path, f"unknown key; {did_you_mean(key, known)}")
 
-    def _nested(self, kind: type[msgspec.Struct], found: Located) -> Any:
+    def _nested(self, kind: type[Struct], found: Located) -> Any:
         path, node = found
         if isinstance(node, Map):
             made = self.struct(kind, located(node, path), path)

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 _DOLLAR = re.compile(r"\$\$|\$\{(?P<body>[^}]*)\}|\$\{", re.ASCII)
 _BODY = re.compile(r"(?P<name>[A-Za-z_]\w*)(?::-(?P<default>.*))?", re.ASCII | re.DOTALL)
 _BARE = re.compile(r"\$[A-Za-z_]\w*", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(Struct, frozen=True):
     """`${NAME}` or `${NAME:-default}`."""
 
     name: str
@@ -27,8 +27,7 @@ class Variable:
         return f"${{{self.name}}}"
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Struct, frozen=True):
     """`${file:PATH}`."""
 
     path: str
@@ -40,8 +39,7 @@ class File:
 Reference = Variable | File
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(Struct, frozen=True):
     """A text with references in it."""
 
     parts: tuple[str | Reference, ...]
@@ -85,8 +83,7 @@ def _reference(body: str | None) -> Reference:
     return Variable(found["name"], None if default is None else default.replace("$$", "$"))
 
 
-@dataclass(frozen=True)
-class Resolver:
+class Resolver(Struct, frozen=True):
     """Replaces references; files are relative to `directory`, that of schedules.yaml."""
 
     env: Mapping[str, str]
@@ -121,7 +118,7 @@ class Resolver:
             raise ValueError(f"the file {path} cannot be read: {reason}") from None
 
 
-class Lenient(Resolver):
+class Lenient(Resolver, frozen=True):
     """Leaves what cannot be replaced as it stands, for whoever asks no platform."""
 
     def __call__(self, template: Template) -> str:

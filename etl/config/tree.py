@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
 
 import yaml
+from msgspec import Struct, field
 
 Kind = Literal["text", "number", "boolean", "date", "nothing", "broken"]
 
@@ -29,24 +29,21 @@ _OTHER_NUMBER = re.compile(r"[-+]?(0\d+|\d[\d_]*(\.\d*)?[eE][-+]?\d+)|0o[0-7]+",
 """`1e3`, `089` and `0o17` are numbers to YAML 1.2, texts to PyYAML, and here no texts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(Struct, frozen=True):
     """One value as it was written; "broken" when a mistake was already found in it."""
 
     text: str
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Map:
+class Map(Struct, frozen=True):
     """Keys with their values. `kinds`: what a key would have become unquoted (`no`, `007`)."""
 
     items: dict[str, Node]
     kinds: dict[str, Kind]
 
 
-@dataclass(frozen=True, slots=True)
-class Seq:
+class Seq(Struct, frozen=True):
     """A list."""
 
     items: tuple[Node, ...]
@@ -69,8 +66,7 @@ def read(text: str) -> tuple[Node | None, list[str]]:
     return builder.build(root, ""), builder.mistakes
 
 
-@dataclass
-class _Builder:
+class _Builder(Struct):
     mistakes: list[str] = field(default_factory=list)
     _done: dict[int, Node] = field(default_factory=dict)
     _open: set[int] = field(default_factory=set)

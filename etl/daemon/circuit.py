@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
 
 from etl.errors import EtlError, Transient, Unauthorized
 
@@ -20,8 +21,7 @@ def _dice() -> float:
     return random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads tries, keeps no secret
 
 
-@dataclass
-class Circuit:
+class Circuit(Struct):
     """Closed (`open_until` None) while all is well. Used by one thread at a time."""
 
     failures: int = 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct, field
 
 from etl.config import Config, Entry, Options
 from etl.config.firings import last_until
@@ -17,8 +18,7 @@ LEDGER = ""
 """The `source` of the daemon's own tasks; none of the configuration has this name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """A command for a source. `command` is also the mode of its runs.
 
     `place` tells the tasks of one source and command apart, which differ in their options; each
@@ -34,16 +34,14 @@ class Task:
         return f"{self.command} {self.place + 1}" if self.place else self.command
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True):
     """A task and one of the entries that fire it."""
 
     task: Task
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Firing:
+class Firing(Struct, frozen=True):
     """A task that is due. `claims`: nobody has run it yet, as far as this process knows;
     otherwise it is a further try after the run `after`."""
 

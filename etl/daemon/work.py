@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from etl.config import Config
 from etl.context import about
@@ -34,8 +36,7 @@ Observe = Callable[[Outcome, str], None]
 """Is told each outcome of a run, with its mode."""
 
 
-@dataclass
-class Work:
+class Work(Struct):
     """Performs firings. Each source is worked on by one thread at a time."""
 
     config_of: Callable[[], Config]

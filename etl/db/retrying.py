@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
+from msgspec import Struct
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from etl.clock import Clock
@@ -20,8 +20,7 @@ _BACKOFF = wait_random_exponential(multiplier=0.5, min=0.1, max=5)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Persistence:
+class Persistence(Struct, frozen=True):
     """How long one transaction is tried, and what ends the waits between two tries."""
 
     patience_s: float

@@ -10,9 +10,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,8 +23,7 @@ GRACE_S = 1.0
 _POLL_S = 0.2
 
 
-@dataclass(eq=False)
-class _Running:
+class _Running(Struct, eq=False):
     raw: Any
     began: float
     cancelled: bool = False

@@ -10,8 +10,9 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
+
+from msgspec import Struct
 
 from etl.clock import Clock
 from etl.errors import SourceFailed, Transient
@@ -39,8 +40,7 @@ class Outcome(Enum):
     OTHER = auto()
 
 
-@dataclass(frozen=True, eq=False)
-class Member:
+class Member(Struct, frozen=True, eq=False):
     """What one open `Api` asks of the account; the strictest wish of all members counts."""
 
     concurrency: int

@@ -8,13 +8,14 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 import requests
+from msgspec import Struct
+from msgspec.structs import replace
 
 from etl.clock import Clock
 from etl.errors import (
@@ -49,8 +50,7 @@ _SECRET_HEADER = re.compile("auth|cookie|token|key|secret|signature", re.IGNOREC
 _SECRET_LENGTH = 16
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(Struct, frozen=True):
     """What is asked, apart from who asks. `hops`: how many redirects led here."""
 
     method: str

@@ -13,9 +13,9 @@ import io
 import re
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from requests import PreparedRequest
 from requests.utils import requote_uri
 from urllib3 import HTTPHeaderDict, HTTPResponse
@@ -65,8 +65,7 @@ class LazyHeaders(Mapping[str, str]):
         return len(self._all())
 
 
-@dataclass(slots=True)
-class Incoming:
+class Incoming(Struct):
     """An answer whose head is here. `length` None: the body says itself where it ends.
 
     `begun` is what came of the body with the head; `sock` brings the rest of it. `raw` instead of

@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from etl.errors import SourceFailed, Transient, Unauthorized
 from etl.http.platform import Credentials
@@ -19,8 +20,7 @@ LOGINS = 2
 SHUT_FOR_S = 300.0
 
 
-@dataclass(eq=False)
-class Gate:
+class Gate(Struct, eq=False):
     """The state of one set of credentials; its account's lock guards it."""
 
     credentials: Credentials

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import requests
+from msgspec import Struct, field
 
 from etl.http.address import shown
 from etl.spool import Texts
@@ -19,8 +19,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """One HTTP reply, read to its end and unpacked.
 
     `texts` are those that were taken out of a large `body`: `content` has them in their places.
@@ -52,8 +51,7 @@ class Reply:
         return shown(self.address)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What a call brought: the judged content, when it was asked for, the body's unpacked bytes."""
 
     content: Json
@@ -107,8 +105,7 @@ class Credentials(Protocol):
 Judge = Callable[[Reply], Json]
 
 
-@dataclass(frozen=True)
-class Platform:
+class Platform(Struct, frozen=True):
     """How to speak with one platform.
 
     `account` is a hash of who asks at this origin: platforms with the same share one budget.

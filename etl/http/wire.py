@@ -7,10 +7,10 @@ import os
 import ssl
 import time
 from collections.abc import Callable, Iterator, Set
-from dataclasses import dataclass
 
 import requests
 import urllib3
+from msgspec import Struct
 from requests.exceptions import InvalidURL
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
@@ -37,8 +37,7 @@ for _name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.response"
 _WRONG_TLS = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST")
 
 
-@dataclass
-class Silence:
+class Silence(Struct):
     """Where a call keeps how long it waited for nothing; a body that flows does not count."""
 
     seconds: float = 0.0

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import Connection, case, func, insert, select, update
 
 from etl.ledger.tables import backfill_windows, backfills
@@ -22,8 +22,7 @@ _GOES_ON = ("running", "stopped", "failed")
 _CHUNK = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Backfill:
+class Backfill(Struct, frozen=True):
     """One time range of one source. `arguments` are those that say what it is, as typed."""
 
     backfill_id: int
@@ -36,8 +35,7 @@ class Backfill:
     finished_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """A part of a backfill: [since, until); `position` as its reader wrote it last."""
 
     number: int
@@ -50,8 +48,7 @@ class Window:
     updated_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """Windows of one backfill."""
 
     windows: int

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from msgspec import Struct
 from sqlalchemy import Connection, insert
 
 from etl.ledger.entries import Doubt
@@ -38,8 +38,7 @@ def note_doubt(  # noqa: PLR0913 - one row of the table needs all of this
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Walked:
+class Walked(Struct, frozen=True):
     """A walk that read all of [since, until), and wrote what it read.
 
     `listed`: executions that it brought (None: it was read in parts, nobody counted).

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
 from etl.db.among import among
@@ -19,8 +19,7 @@ _LONGEST = timedelta(hours=1)
 _T = unfinished.c
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Struct, frozen=True):
     """How a source's debts are asked again: at least `interval` apart, at most an hour, until
     `give_up_after` from their first sight."""
 

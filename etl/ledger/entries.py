@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from etl.values import Json, canonical
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(Struct, frozen=True):
     """One record (or one row of a record) that cannot be stored; it is kept whole.
 
     `upstream_id` is None when the record has no usable key. `payload` is the raw JSON value with
@@ -32,8 +32,7 @@ class Reject:
         return f"{self.upstream_id}/{digest[:12]}"
 
 
-@dataclass(frozen=True, slots=True)
-class Debt:
+class Debt(Struct, frozen=True):
     """Something that must be asked again: unfinished, failing, settling, or a hole.
 
     `kind` and `id` name it in `unfinished`; `hint` is what `refresh` needs to ask again.
@@ -45,8 +44,7 @@ class Debt:
     hint: dict[str, Json] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
+class Doubt(Struct, frozen=True):
     """A walk that could not prove itself; becomes an `unproven` row of `completeness`."""
 
     reason: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, fields
 from datetime import datetime
 
+from msgspec import Struct
+from msgspec.structs import fields
 from sqlalchemy import Connection, func, insert, select, update
 
 from etl.ledger.entries import Reject
@@ -18,8 +19,7 @@ PAYLOAD_BYTES = 2**20
 _CHUNK = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """One row of the quarantine."""
 
     reject_id: int

@@ -12,9 +12,9 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -46,8 +46,7 @@ _FIRST = (sync_cursors, completeness)
 _LAST = (sync_leases, sources)
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(Struct, frozen=True):
     """Both seats of a source."""
 
     live: seats.Seat

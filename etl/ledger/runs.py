@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from msgspec import Struct
 from sqlalchemy import Connection, insert, update
 
 from etl import __version__
@@ -43,8 +43,7 @@ class Rows(Protocol):
     def rejected(self) -> int: ...
 
 
-@dataclass
-class Run:
+class Run(Struct):
     """A pass under way."""
 
     run_id: int

@@ -12,10 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from msgspec import Struct, field
 from sqlalchemy import Connection, column, insert, select, table, text, update
 
 from etl.clock import Clock
@@ -47,8 +47,7 @@ def server_now(connection: Connection) -> datetime:
     return moment.replace(tzinfo=UTC)
 
 
-@dataclass
-class Writing:
+class Writing(Struct):
     """A writing transaction of a seat. `stamp` is its `changed_at`: later than that of any
     earlier transaction of the source. `changed` must be set when a data row was written."""
 
@@ -57,8 +56,7 @@ class Writing:
     changed: bool = False
 
 
-@dataclass
-class Seat:
+class Seat(Struct):
     """A held seat. `transaction` is the only way to write; it raises LostSeat when overtaken and
     Migrated once the tables are no longer those that the process began with."""
 

@@ -5,13 +5,11 @@ Results are the same everywhere: text, seconds as a float, months as `YYYY-MM` i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from alembic import op
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Struct, frozen=True):
     """How one dialect writes things; `{}` stands for the expression."""
 
     text_: str

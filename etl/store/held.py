@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct, field
 from sqlalchemy import Connection, RowMapping, func, select
 
 from etl.db.among import among
@@ -17,8 +17,7 @@ from etl.source import Record
 Key = tuple[Any, ...]
 
 
-@dataclass
-class Held:
+class Held(Struct):
     """Rows by table name and key: only the columns that decide what may be written."""
 
     rows: dict[str, dict[Key, RowMapping]] = field(default_factory=dict)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from msgspec import Struct, field
 from sqlalchemy import Connection, func, select
 
 from etl.schema import DataTable
 from etl.store.children import Children
 
 
-@dataclass
-class Tally:
+class Tally(Struct):
     """Rows meant for data tables, in one write or in a whole run."""
 
     read: int = 0

@@ -9,8 +9,10 @@ statuses, and no execution has fewer rows below it than it tells. Only `repair` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from datetime import datetime
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from etl.engine import Pass
 from etl.errors import DatabaseTrouble, Refused, SourceFailed
@@ -29,8 +31,7 @@ _HOLE = "hole"
 """The kind of debt that stands for what is counted and listed nowhere."""
 
 
-@dataclass
-class Verified:
+class Verified(Struct):
     """What became of one verify: how the pass ended, and a window for each calendar month."""
 
     outcome: Outcome
@@ -64,8 +65,7 @@ def verify(
     return Verified(run_pass(configured, around, "verify", work), windows)
 
 
-@dataclass
-class _Sweep:
+class _Sweep(Struct):
     """One verify of one source; `windows` fills as it goes."""
 
     configured: Configured

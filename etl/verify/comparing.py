@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from etl.engine import Pass
 from etl.errors import Stopped
@@ -21,8 +23,7 @@ _ASKED = 100
 _HOLES = f"{s.MISSING} UNION {s.DIFFERING}"
 
 
-@dataclass
-class Comparison:
+class Comparison(Struct):
     """One window, compared on `sheet`. `began` is when its listing began."""
 
     configured: Configured

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 from sqlalchemy import Connection, func, select
 
 from etl.passes import Configured
@@ -13,8 +13,7 @@ from etl.verify import held
 from etl.verify.ranges import Range, months
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """The windows of one source, each with its executions here and the requests it may take."""
 
     source: str

@@ -9,10 +9,11 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from etl.errors import Usage
 from etl.passes import Configured
@@ -27,8 +28,7 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(Struct, frozen=True):
     """A window of one source, as a report tells it."""
 
     api: str
@@ -58,8 +58,7 @@ def lines(configured: Configured, windows: Sequence[Window], dialect: str) -> li
     ]
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Struct, frozen=True):
     """All that a report says. `failures`: sources whose verify did not reach its end, and why."""
 
     lines: Sequence[Line]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from msgspec import Struct, field
 from sqlalchemy import Connection, insert
 
 from etl.ledger.tables import completeness
@@ -22,8 +22,7 @@ _FIGURES = (
 )
 
 
-@dataclass
-class Window:
+class Window(Struct):
     """One calendar month (or the part of it that was copied) of one source, as it stands at the
     end: the figures are those of `completeness`, `short` is how many of `differing` lack rows
     below them, `repaired` and `marked` say what this run mended."""

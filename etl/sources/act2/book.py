@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import operator
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from etl.errors import Malformed, Refused, TooLarge, Transient
 from etl.http import Api
@@ -23,8 +25,7 @@ PAGE = "/api/v1/job/record/page"
 _TRIES = 5
 
 
-@dataclass(slots=True)
-class View:
+class View(Struct):
     """One page as it was listed: ranks [lo, hi), what stood there, and what did not."""
 
     number: int
@@ -63,8 +64,7 @@ class View:
         return replace(self, entries=bare, rejects=[])
 
 
-@dataclass(slots=True)
-class Step:
+class Step(Struct):
     """The page that covers a rank: in one view, or in several when it is too large."""
 
     number: int
@@ -74,8 +74,7 @@ class Step:
     view: View | None = None
 
 
-@dataclass(slots=True)
-class Book:
+class Book(Struct):
     """`total` and `size` follow what the server says; `measured`: its total is not believed."""
 
     api: Api

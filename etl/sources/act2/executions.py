@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
+
+from msgspec import Struct
 
 from etl.sources.act2 import privacy
 from etl.sources.act2.shapes import END, EXECUTE, ID, RESULT, START, Item
@@ -44,8 +45,7 @@ _DERIVED: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(Struct, frozen=True):
     """A record's row, and what decides about its hosts and about asking again."""
 
     row: JobRecord

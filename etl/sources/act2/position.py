@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from etl.values import Json
 
@@ -23,8 +24,7 @@ _NEAREST = 3
 """So many of the youngest windows are all kept; of older ones ever fewer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """Ranks [lo, hi) and the ids seen there, shortened; `missing` ranks showed nothing."""
 
     lo: int
@@ -72,8 +72,7 @@ def fits(held: Window, seen: Window, known: Callable[[set[str]], bool]) -> bool:
     return held.ids <= seen.ids and not (fresh and known(fresh))
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(Struct, frozen=True):
     """Everything of rank `begin` … `rank` is complete, or a hole that is owed.
 
     `asked` is the page size that was asked for, `size` the one that came; `measured` says that

@@ -10,8 +10,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from etl.errors import BadRequest, Gone, Malformed, SourceFailed, TooLarge, Transient
 from etl.http import Api
@@ -41,8 +43,7 @@ _IN_A_ROW = 8
 """So many records in a row that cannot be read are no longer the fault of one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Struct, frozen=True):
     """What is said of a record. `failed`: not by the platform, whose detail failed."""
 
     word: str
@@ -58,8 +59,7 @@ class Unusable(Malformed):
         self.payload = payload
 
 
-@dataclass(slots=True)
-class Hosts:
+class Hosts(Struct):
     """Host rows as read; `trouble` says why there may be more."""
 
     rows: Sequence[Item]

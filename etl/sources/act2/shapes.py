@@ -8,8 +8,9 @@ bodies, so that a parser which streams may take its place.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
+
+from msgspec import Struct, field
 
 from etl.errors import Malformed
 from etl.source import Reject
@@ -32,8 +33,7 @@ _TOTAL = ("TotalCount", "totalCount", "total_count")
 Item = Mapping[str, Json]
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(Struct):
     """What a page tells of one record: its rows, or the record itself (`item`), or both."""
 
     id: str
@@ -53,8 +53,7 @@ class Entry:
         return first(self.item or {}, RESULT)
 
 
-@dataclass(slots=True)
-class Listing:
+class Listing(Struct):
     """One page. `placed`: how many of the records it counts it shows, readable or not."""
 
     entries: dict[str, Entry]
@@ -67,8 +66,7 @@ class Listing:
     total: int | None
 
 
-@dataclass(slots=True)
-class HostRows:
+class HostRows(Struct):
     """The rows of one record. `single`: the answer was one object, as documented: no list."""
 
     rows: list[Item]

@@ -8,8 +8,9 @@ appeared or vanished behind the walk: it goes back to the last page that fits, o
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from etl.source import Doubt, Span
 from etl.sources.act2.book import Book, Step, View
@@ -21,8 +22,7 @@ _RETURNS = 5
 """A list that moves oftener in one pass is read to its end without proof."""
 
 
-@dataclass(slots=True)
-class Seen:
+class Seen(Struct):
     """A view in its turn. `position`: everything up to its end is complete (None: unproven)."""
 
     view: View

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
+from msgspec import Struct, field
 
 from etl import redact
 from etl.clock import Clock
@@ -67,8 +67,7 @@ class ReadyToken:
         return self._token.reload()
 
 
-@dataclass
-class _Held:
+class _Held(Struct):
     """The token of one user, shared; `lock` lets one login happen at a time."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -12,10 +12,12 @@ import math
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations, count
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from etl.errors import BadRequest, Gone, TooLarge
 from etl.http import Api
@@ -43,8 +45,7 @@ Pace = Literal["many", "rising", "one"]
 little in vain; one: each page is asked for when the one before has come."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """Starts in [since, until); None leaves a side open."""
 
     since: datetime | None
@@ -75,8 +76,7 @@ class Window:
         return below or (self.until is not None and at - self.until > 2 * _MS)
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(Struct, frozen=True):
     """One page of the list. `count`: all that match, by the server; `keys` name the entries."""
 
     asked_at: datetime

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from etl.sources.dataarts.listing import Chunk, Lister, Window
 from etl.sources.dataarts.met import Met
@@ -29,8 +30,7 @@ _BACKS = 1000
 """So often a walk goes back; a list that shrinks more often is not proven."""
 
 
-@dataclass(slots=True)
-class _Ground:
+class _Ground(Struct):
     """What one walk has found: totals, and the pages in a row that brought nothing."""
 
     first: int | None = None

@@ -7,8 +7,9 @@ small enough that little is read twice after a stop or because the list moved.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from etl.http import Api
 from etl.source import Doubt
@@ -25,8 +26,7 @@ class WindowIgnored(Exception):
     """The server listed what a window cannot hold: it does not know windows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """A chunk of a reading. `complete_to`: all that started before it has been handed out."""
 
     chunk: Chunk

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count, repeat
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from etl.source import Reject
 from etl.sources.explorer.tables import Job, SampleRow, Task
@@ -40,8 +40,7 @@ REMEMBERED = tuple(_NAMES)
 """What shows in the list when a job has changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One item of the list: a job, or why it cannot be one. `key` tells items apart."""
 
     key: str
@@ -125,8 +124,7 @@ def _may_have_ended(status: str) -> bool:
     return status in FINAL or status == "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """The sample of one task: rows, what describes the set, and rows that are none."""
 
     rows: Sequence[tuple[Any, ...]]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 from etl.errors import BadRequest, Gone, Malformed
 from etl.http import Answer, Api
@@ -22,8 +23,7 @@ _SMALLER = (50, 20, 10)
 """Page sizes that are tried where a larger one is refused; 10 is the platform's own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(Struct, frozen=True):
     """Creation times in [since, until), either side open.
 
     Whether the ends belong to an interval of the server is nowhere said: it is asked for one that
@@ -57,8 +57,7 @@ class Interval:
         return self.until is not None and at >= self.until
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Struct):
     """Jobs of the interval that were not handed out before.
 
     `complete_to`: everything created up to there has been handed out. `doubt`: why the walk, which

@@ -7,10 +7,11 @@ without a sample the task says why; either is owed, and asked for again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
+
+from msgspec import Struct, field
 
 from etl.errors import (
     BadRequest,
@@ -47,8 +48,7 @@ _UNSAMPLED = tuple(name for name in Task._fields if name not in _SAMPLE_COLUMNS)
 _FAILED_SAMPLE = (*_UNSAMPLED, "sample_error")
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """A job to read. `listed` is what the list told, None when it is asked for by its id alone.
 
     `hint` is what an earlier reading left in its debt: `listed` (fields that only the list has),
@@ -63,8 +63,7 @@ class Wanted:
     failing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Unread:
+class Unread(Struct, frozen=True):
     """A job that was asked for by its id and brought nothing; `why` None: it is gone."""
 
     why: str | None

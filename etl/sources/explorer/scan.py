@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from weakref import ReferenceType, ref
+
+from msgspec.structs import replace
 
 from etl.http import Api
 from etl.source import Debt, Doubt, Known, Listed, Page, Record, Span

@@ -8,10 +8,11 @@ A server that ignores the interval or the order is known by what it lists, and w
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
+
+from msgspec.structs import replace
 
 from etl.errors import BadRequest
 from etl.paging import Listing, Seen, Step, Walk
