@@ -55,6 +55,10 @@ class _Counter:
         return told
 
 
+_ROUNDED_UP_S = 0.0005
+"""The event loop waits whole milliseconds, rounded up: half of one too long in the mean."""
+
+
 class _Server(asyncio.Protocol):
     """One connection; requests on it come one after the other."""
 
@@ -79,7 +83,8 @@ class _Server(asyncio.Protocol):
             if reply is None:
                 reply = self._kept[target] = self._made(target)
             if self._latency_s:
-                asyncio.get_running_loop().call_later(self._latency_s, self._answer, reply)
+                wait = self._latency_s - _ROUNDED_UP_S
+                asyncio.get_running_loop().call_later(wait, self._answer, reply)
             else:
                 self._answer(reply)
 
