@@ -25,7 +25,10 @@ class Retried(Struct, frozen=True):
 
 
 def retry(configured: Configured, kept: Sequence[Kept], around: Surroundings) -> Retried:
-    """Asks again for the rejects of one source; exit code 1 is for what stays."""
+    """Asks again for the rejects of one source; exit code 1 is for what stays.
+
+    What was dismissed and is asked for is open again: dismissed is not mended.
+    """
     kind = configured.source.tables[0].kind
     owed = {
         reject.execution_id: Debt(kind, reject.execution_id, "rejects retry", _hint(reject))
@@ -35,6 +38,8 @@ def retry(configured: Configured, kept: Sequence[Kept], around: Surroundings) ->
 
     def work(one: Pass, span: Span) -> None:
         if owed:
+            asked = [reject.reject_id for reject in kept if reject.execution_id is not None]
+            one.write(lambda writing: rejects.reopen(writing.connection, asked))
             anew = replace(span, fresh=True)
             one.copy(
                 configured.source.refresh(one.api, configured.settings, list(owed.values()), anew)
@@ -42,7 +47,7 @@ def retry(configured: Configured, kept: Sequence[Kept], around: Surroundings) ->
 
     outcome = run_pass(configured, around, "retry", work)
     with around.database.reading() as connection:
-        still = {r.reject_id for r in rejects.kept(connection, configured.name, open_only=True)}
+        still = rejects.unwritten(connection, configured.name)
     return Retried(
         outcome,
         [reject for reject in kept if reject.reject_id not in still],

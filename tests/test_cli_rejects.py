@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from command_line import Done, run
 
+from etl.clock import Clock
+from etl.db import open_database
+from etl.ledger import seats
 from etl.simulator import Fault, Simulator, World
 
 BROKEN = '{"status":"success","message":"","content":{"id":7,"hosts":3}}'
@@ -90,9 +94,75 @@ def test_a_dismissed_one_is_not_shown_again(folder: Path) -> None:
     assert "a test" in _rejects(folder, "show", "1").out
 
 
+def test_a_dismissed_one_that_is_retried_is_open_until_it_is_right(
+    folder: Path, sim: Simulator
+) -> None:
+    _rejects(folder, "dismiss", "1", "--reason", "a test")
+    stays = _rejects(folder, "retry", "1")
+    assert (stays.code, "stays" in stays.out) == (1, True)
+    assert "open" in _rejects(folder).out
+    _rejects(folder, "dismiss", "1", "--reason", "a test")
+    sim.clear_faults()
+    mended = _rejects(folder, "retry", "1")
+    assert (mended.code, "resolved" in mended.out) == (0, True)
+    assert "written" in _rejects(folder, "list", "--all").out
+
+
+def test_a_dismissed_one_that_cannot_be_asked_for_is_not_resolved(folder: Path) -> None:
+    _rejects(folder, "dismiss", "1", "--reason", "a test")
+    database = open_database(f"sqlite:///{folder}/etl.db")
+    seat = seats.take(database, "scripts", "live", lease_s=30, clock=Clock())
+    try:
+        done = _rejects(folder, "retry", "1")
+        assert (done.code, "resolved" in done.out) == (1, False)
+        told = run("--log-format", "json", "rejects", "retry", "1", cwd=folder)
+        assert all("is at work on it" in json.loads(line)["message"] for line in lines(told.err))
+    finally:
+        seat.release()
+        database.close()
+    assert "nothing is in quarantine" in _rejects(folder).out
+
+
+def lines(text: str) -> list[str]:
+    assert text
+    return text.splitlines()
+
+
+def test_a_source_that_is_not_configured_keeps_no_other_from_being_retried(
+    folder: Path, sim: Simulator
+) -> None:
+    assert run("sources", "rename", "scripts", "old", cwd=folder).code == 0
+    assert run("sync", cwd=folder).code == 0
+    assert len(_rejects(folder, "list").out.splitlines()) == 4
+    sim.clear_faults()
+    done = _rejects(folder, "retry")
+    assert done.code == 2
+    assert "schedules.yaml names no such source" in done.out
+    assert "2 scripts" in done.out
+    assert len(_rejects(folder, "list").out.splitlines()) == 3
+
+
+def test_no_control_character_of_a_platform_reaches_the_terminal(folder: Path) -> None:
+    with sqlite3.connect(folder / "etl.db") as connection:
+        connection.execute(
+            "UPDATE rejected_records SET upstream_id = ?, reason = ?, payload = ?",
+            ("\x1b[31mid", "\x9b2J", '{"a": "\\u009b\\ud800\\u001b"}'),
+        )
+    connection.close()
+    for words in (("list",), ("show", "1"), ("retry",)):
+        told = _rejects(folder, *words)
+        assert told.err == ""
+        assert all(character.isprintable() for character in told.out.replace("\n", ""))
+    payload = _rejects(folder, "show", "1").out.partition("{")[2]
+    assert json.loads("{" + payload) == {"a": "\x9b\ud800\x1b"}
+
+
 def test_an_unknown_number_is_wrong_usage(folder: Path) -> None:
     done = _rejects(folder, "show", "99")
     assert (done.code, "no reject 99" in done.err) == (2, True)
+    for words in (("show",), ("retry",), ("dismiss", "--reason", "a test")):
+        done = _rejects(folder, *words, str(2**63))
+        assert (done.code, "Traceback" in done.err) == (2, False)
 
 
 def test_each_bad_row_of_a_record_is_kept_and_resolved_by_itself(tmp_path: Path) -> None:

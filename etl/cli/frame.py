@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = "schedules.yaml"
 DEFAULT_LEASE_S = 30.0
+NUMBER = click.IntRange(0, 2**63 - 1)
+"""What a row of the ledger is called by: no database holds a larger one."""
 
 
 class FlatGroup(click.Group):

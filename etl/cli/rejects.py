@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from etl.cli.frame import App, worst_of
+from etl.cli.frame import NUMBER, App, print_error, worst_of
 from etl.errors import Usage
+from etl.redact import masked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,24 +50,26 @@ def list_(app: App, /, every: bool = False) -> None:
 
 
 @rejects.command(short_help="One, whole.")
-@click.argument("reject_id", metavar="ID", type=int)
+@click.argument("reject_id", metavar="ID", type=NUMBER)
 @click.pass_obj
 def show(app: App, /, reject_id: int) -> None:
     """Why it was rejected, and the record as it came."""
     with app.opened() as database:
         (found,) = _named(database, [reject_id])
     for name, value in zip(_LABELS, _line(found), strict=True):
-        click.echo(f"{name:>13}  {value}")
-    click.echo(f"{'note':>13}  {found.note or ''}")
-    click.echo(json.dumps(json.loads(found.payload), indent=2, ensure_ascii=False))
+        _say(f"{name:>13}  {value}")
+    _say(f"{'note':>13}  {found.note or ''}")
+    payload = json.dumps(json.loads(found.payload), indent=2, ensure_ascii=False)
+    click.echo("".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in payload))
 
 
 @rejects.command(short_help="Asks the platform again.")
-@click.argument("reject_id", metavar="[ID]...", type=int, nargs=-1)
+@click.argument("reject_id", metavar="[ID]...", type=NUMBER, nargs=-1)
 @click.pass_obj
 def retry(app: App, /, reject_id: tuple[int, ...]) -> int:
     """Asks the platform again for the named records, all open ones if none is named, and resolves
-    those that can be stored now. Exit code 1 while something stays."""
+    those that can be stored now. One that was dismissed and is named is open again. Exit code 1
+    while something stays."""
     from etl.cli.progress import display  # noqa: PLC0415 - not for --help
     from etl.ledger.rejects import kept  # noqa: PLC0415
     from etl.passes import Surroundings  # noqa: PLC0415
@@ -85,15 +87,18 @@ def retry(app: App, /, reject_id: tuple[int, ...]) -> int:
             with database.reading() as connection:
                 found = kept(connection, open_only=True)
         around = Surroundings(database, stop, shown)
+        names = set(app.settings.source_names) if found else set()
+        codes += [_stranger(app, reject) for reject in found if reject.source not in names]
+        known = [reject for reject in found if reject.source in names]
         for configured in (
-            app.settings.select(dict.fromkeys(r.source for r in found)) if found else ()
+            app.settings.select(dict.fromkeys(r.source for r in known)) if known else ()
         ):
-            own = [reject for reject in found if reject.source == configured.name]
+            own = [reject for reject in known if reject.source == configured.name]
             retried = retry_one(configured, own, around)
             codes += [_report(reject, "resolved") for reject in retried.resolved]
             codes += [_report(reject, "stays") for reject in retried.staying]
             if retried.outcome.error is not None:
-                sys.stderr.write(f"etl: {configured.name}: {retried.outcome.error}\n")
+                print_error(masked(f"{configured.name}: {retried.outcome.error}"))
                 codes.append(retried.outcome.error.exit_code)
     if not found:
         click.echo("nothing is in quarantine")
@@ -101,7 +106,7 @@ def retry(app: App, /, reject_id: tuple[int, ...]) -> int:
 
 
 @rejects.command(short_help="Closes some by hand.")
-@click.argument("reject_id", metavar="ID...", type=int, nargs=-1, required=True)
+@click.argument("reject_id", metavar="ID...", type=NUMBER, nargs=-1, required=True)
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept.")
 @click.pass_obj
 def dismiss(app: App, /, reject_id: tuple[int, ...], reason: str) -> None:
@@ -113,6 +118,11 @@ def dismiss(app: App, /, reject_id: tuple[int, ...], reason: str) -> None:
         with database.writing() as connection:
             dismiss_all(connection, reject_id, reason, now=datetime.now(UTC))
     click.echo(f"dismissed: {', '.join(map(str, reject_id))}")
+
+
+def _escaped(character: str) -> str:
+    """As JSON may write it, too: it must not reach a terminal as it is."""
+    return json.dumps(character)[1:-1]
 
 
 _LABELS = ("id", "source", "upstream_id", "seen", "last_seen_at", "state", "reason")
@@ -132,8 +142,22 @@ def _line(reject: Kept) -> tuple[object, ...]:
 
 def _report(reject: Kept, fate: str) -> int:
     why = "" if fate == "resolved" else _why_it_stays(reject)
-    click.echo(f"{reject.reject_id} {reject.source} {reject.upstream_id or '-'}: {fate}{why}")
+    _say(f"{reject.reject_id} {reject.source} {reject.upstream_id or '-'}: {fate}{why}")
     return 0 if fate == "resolved" else 1
+
+
+def _stranger(app: App, reject: Kept) -> int:
+    """Nobody says where its platform is."""
+    where = f"{app.config} names no such source"
+    _say(f"{reject.reject_id} {reject.source} {reject.upstream_id or '-'}: stays: {where}")
+    return Usage.exit_code
+
+
+def _say(line: str) -> None:
+    """What came from a platform must not reach a terminal as it is."""
+    from etl.cli.printing import one_line  # noqa: PLC0415 - not for --help
+
+    click.echo(one_line(line))
 
 
 def _why_it_stays(reject: Kept) -> str:

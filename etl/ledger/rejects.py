@@ -8,7 +8,7 @@ from datetime import datetime
 
 from msgspec import Struct
 from msgspec.structs import fields
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, or_, select, update
 
 from etl.ledger.entries import Reject
 from etl.ledger.tables import rejected_records
@@ -128,6 +128,27 @@ def dismiss(connection: Connection, ids: Sequence[int], note: str, *, now: datet
         .where(_T.reject_id.in_(ids))
         .values(resolved_at=now, resolution="dismissed", note=masked(note))
     )
+
+
+def reopen(connection: Connection, ids: Sequence[int]) -> None:
+    """Takes back that these were dismissed."""
+    for start in range(0, len(ids), _CHUNK):
+        connection.execute(
+            update(rejected_records)
+            .where(
+                _T.reject_id.in_(ids[start : start + _CHUNK]),
+                _T.resolution == "dismissed",
+            )
+            .values(resolved_at=None, resolution=None)
+        )
+
+
+def unwritten(connection: Connection, source: str) -> set[int]:
+    """The numbers of those that are open or dismissed."""
+    statement = select(_T.reject_id).where(
+        _T.source == source, or_(_T.resolution.is_(None), _T.resolution != "written")
+    )
+    return set(connection.execute(statement).scalars())
 
 
 def any_open(connection: Connection, source: str) -> bool:
