@@ -176,6 +176,16 @@ def test_an_unknown_backfill_is_wrong_usage(folder: Path) -> None:
         done = etl(folder, "backfills", *words)
         assert done.code == 2
         assert "there is no backfill 5; see etl backfills list" in done.err
+        done = etl(folder, "backfills", words[0], str(2**63))
+        assert (done.code, "Traceback" in done.err) == (2, False)
+
+
+def test_one_that_is_over_is_not_retried_and_no_run_of_it_has_failed(folder: Path) -> None:
+    assert etl(folder, "backfill", "graph", "--since", "2d").code == 0
+    done = etl(folder, "backfills", "retry", "1")
+    assert (done.code, done.err) == (2, "etl: backfill 1 is done\n")
+    told = etl(folder, "sql", "--format", "csv", "SELECT status FROM sync_runs")
+    assert told.out.split() == ["status", "succeeded"]
 
 
 def test_without_backfills_the_list_says_so(folder: Path) -> None:

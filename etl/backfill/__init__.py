@@ -41,6 +41,7 @@ __all__ = [
     "estimate",
     "finishing",
     "known",
+    "unfinished",
 ]
 
 WORKERS = 2
@@ -92,6 +93,14 @@ def known(database: Database, backfill_id: int) -> Backfill:
     return found
 
 
+def unfinished(database: Database, backfill_id: int) -> Backfill:
+    """A backfill that can be gone on with. Raises Usage when there is none, or it is over."""
+    found = known(database, backfill_id)
+    if found.status in ("done", "cancelled"):
+        raise Usage(f"backfill {backfill_id} is {found.status}")
+    return found
+
+
 def cancel(database: Database, backfill_id: int, clock: Clock) -> Backfill:
     """Its windows are worked no more; what they brought stays.
 
@@ -100,18 +109,12 @@ def cancel(database: Database, backfill_id: int, clock: Clock) -> Backfill:
     source = known(database, backfill_id).source
     seat = seats.take(database, source, _SEAT, lease_s=_LEASE_S, clock=clock)
     try:
-        found = known(database, backfill_id)
-        _require_open(found)
+        found = unfinished(database, backfill_id)
         with seat.transaction() as writing:
             backfills.end(writing.connection, backfill_id, "cancelled", writing.stamp)
     finally:
         seat.release()
     return found
-
-
-def _require_open(found: Backfill) -> None:
-    if found.status in ("done", "cancelled"):
-        raise Usage(f"backfill {found.backfill_id} is {found.status}")
 
 
 class _Unfinished(SourceFailed):
@@ -166,9 +169,7 @@ class _Backfilling:
     def _held(self) -> Backfill | None:
         order = self._order
         if order.backfill_id is not None:
-            found = known(self._around.database, order.backfill_id)
-            _require_open(found)
-            return found
+            return unfinished(self._around.database, order.backfill_id)
         source, arguments = self._configured.name, str(order.range)
         return self._read(lambda c: backfills.unfinished(c, source, arguments))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.cli.frame import App, print_error
+from etl.cli.frame import NUMBER, App, print_error
 from etl.errors import Usage
 from etl.redact import masked
 
@@ -172,7 +172,7 @@ def backfills(context: click.Context, /) -> None:
         context.invoke(list_)
 
 
-_ID = click.argument("backfill_id", metavar="ID", type=int)
+_ID = click.argument("backfill_id", metavar="ID", type=NUMBER)
 
 
 @backfills.command("list", short_help="All of them, the latest first.")
@@ -247,16 +247,17 @@ def retry(app: App, /, backfill_id: int, **options: Any) -> int:
     Example:
       etl backfills retry 12
     """
-    from etl.backfill import Order, known  # noqa: PLC0415 - not for --help
+    from etl.backfill import Order, unfinished  # noqa: PLC0415 - not for --help
 
+    slower = _rate(options["rate"])
     with app.opened() as database:
-        source = known(database, backfill_id).source
+        source = unfinished(database, backfill_id).source
     order = Order(
         backfill_id=backfill_id,
         newest_first=options["newest_first"],
         workers=options["workers"],
     )
-    return _run(app, source, order, _rate(options["rate"]))
+    return _run(app, source, order, slower)
 
 
 @backfills.command(short_help="Give one up; what it brought stays.")
