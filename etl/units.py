@@ -11,6 +11,7 @@ from msgspec import Struct
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)(ms|s|m|h|d|w))", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_CENTURY_S = 36525 * 86400.0
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|kB|KB|MB|GB)", re.ASCII)
 _BYTES = {
     "B": 1,
@@ -54,10 +55,14 @@ class Rate(Struct, frozen=True):
         if text.strip() == "none":
             return cls(math.inf, 1.0)
         count, slash, window = text.partition("/")
+        wrong = f"{text!r} is no rate; write calls per time: 35/10s, or none"
         if not slash or not count.strip().isdecimal() or int(count) < 1:
-            raise ValueError(f"{text!r} is no rate; write calls per time: 35/10s, or none")
+            raise ValueError(wrong)
         window = window.strip()
-        return cls(int(count), Duration.parse(window if window[:1].isdecimal() else f"1{window}"))
+        every = Duration.parse(window if window[:1].isdecimal() else f"1{window}")
+        if not 0 < every <= _CENTURY_S:
+            raise ValueError(wrong)
+        return cls(int(count), every)
 
     @property
     def unlimited(self) -> bool:

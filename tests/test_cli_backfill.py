@@ -157,6 +157,7 @@ def test_a_seat_that_is_taken_is_exit_code_3_for_backfills_alone(folder: Path) -
         (("graph", "--since", "2023-02-29"), "--since: '2023-02-29' is no point in time"),
         (("graph",), "Missing option '--since'"),
         (("graph", "--since", "2d", "--rate", "fast"), "--rate: 'fast' is no rate"),
+        (("graph", "--since", "2d", "--rate", "5/0s"), "--rate: '5/0s' is no rate"),
         (("graph", "--since", "2d", "--workers", "0"), "Invalid value for '--workers'"),
         (("grahp", "--since", "2d"), "did you mean 'graph'"),
     ],

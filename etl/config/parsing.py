@@ -130,12 +130,10 @@ def _duration(given: Given) -> Duration:
 
 def _rate(given: Given) -> Rate:
     try:
-        rate = Rate.parse(given.text)
+        return Rate.parse(given.text)
     except ValueError:
-        rate = Rate(1, 0)
-    if not 0 < rate.window_s <= _CENTURY_S:
-        raise ValueError(f"{given.shown} is no rate; write calls per time: 35/10s, or none")
-    return rate
+        told = f"{given.shown} is no rate; write calls per time: 35/10s, or none"
+        raise ValueError(told) from None
 
 
 def _since(given: Given) -> Since:
