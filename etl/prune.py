@@ -138,7 +138,7 @@ def _raise_border(writing: Writing, name: str, before: datetime) -> None:
     writing.connection.execute(
         delete(completeness).where(
             proof.source == name,
-            proof.since < before,
+            or_(proof.since < before, and_(proof.since.is_(None), proof.until.is_not(None))),
             proof.verdict != "complete",
         )
     )

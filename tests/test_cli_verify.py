@@ -107,6 +107,47 @@ def test_findings_end_with_1_and_examples_until_a_repair_ends_with_0(desk: Desk)
     assert desk.etl("verify", "--since", "90d").code == 0
 
 
+def test_findings_are_told_among_json_logs_too(desk: Desk) -> None:
+    assert desk.etl("--log-format", "json", "verify", "quality").err == ""
+    holes(desk)
+    found = desk.etl("--log-format", "json", "verify", "quality")
+    assert (found.code, found.out) == (1, "")
+    events = [json.loads(line) for line in found.err.splitlines()]
+    assert {event["level"] for event in events} == {"warning"}
+    assert any("missing: " in event["message"] for event in events)
+
+
+def test_no_control_character_of_a_platform_reaches_the_terminal(desk: Desk) -> None:
+    now = NOW.replace(tzinfo=None)
+    desk.change(
+        "UPDATE job_records SET record_id = char(27) || '[2J' WHERE started_at ="
+        " (SELECT MAX(started_at) FROM job_records)"
+    )
+    found = desk.etl("verify", "scripts", "--since", f"{now:%Y-%m-01}")
+    assert found.code == 1
+    assert "gone: \\x1b[2J" in found.err
+    assert all(character.isprintable() for character in found.err.replace("\n", ""))
+
+
+def test_a_report_that_cannot_be_written_leaves_nothing_behind(
+    desk: Desk, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (desk.folder / "a.html").mkdir()
+    before = len(sim.requests)
+    done = desk.etl("verify", "quality", "--report", "a.html")
+    assert (done.code, len(sim.requests)) == (2, before)
+    assert "--report a.html: it is a folder" in done.err
+
+    def full(self: Path, _: Path) -> Path:
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "replace", full)
+    done = desk.etl("verify", "quality", "--report", "b.html")
+    assert done.code == 2
+    assert "--report b.html: cannot be written: No space left on device" in done.err
+    assert [each.name for each in desk.folder.glob("*b.html*")] == []
+
+
 def test_a_dry_run_tells_windows_and_requests_and_asks_nothing(desk: Desk, sim: Simulator) -> None:
     before = len(sim.requests)
     done = desk.etl("verify", "scripts", "--dry-run")

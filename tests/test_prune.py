@@ -11,10 +11,11 @@ from sync_kit import data_of
 from verify_kit import CHILDREN, DAY, Proving, copied, count, served, tables
 
 from etl.db import Database
-from etl.ledger.tables import rejected_records, sources, status_changes
+from etl.ledger.tables import completeness, rejected_records, sources, status_changes
 from etl.ledger.views import coverage
 from etl.passes import Outcome
 from etl.prune import prune
+from etl.verify import verify
 
 PLATFORMS = ("graph", "scripts", "quality")
 BORDER = START - 40 * DAY
@@ -154,6 +155,29 @@ def test_a_border_that_is_still_to_come_is_refused(database: Database) -> None:
         for outcome in (refused(proving, to_come), refused(proving, to_come, dry_run=True)):
             assert "still to come" in str(outcome.error)
         assert len(proving.ids("quality")) == 75
+
+
+def test_a_verify_of_what_was_pruned_says_so(database: Database) -> None:
+    with copied(database, "quality") as proving:
+        proving.prune("quality", BORDER)
+        named, around = proving.named("quality"), proving.around()
+        told = verify(
+            named, around, since=BORDER - 9 * DAY, until=BORDER - DAY, repair=False
+        ).outcome.error
+        assert f"older than {BORDER:%Y-%m-%d %H:%M} UTC was pruned" in str(told)
+
+
+def test_findings_about_what_has_no_beginning_are_moot(database: Database) -> None:
+    with copied(database, "quality") as proving:
+        with database.writing() as connection:
+            connection.execute(
+                insert(completeness).values(
+                    source="quality", stream="quality_instances", until=BORDER - 30 * DAY,
+                    verdict="incomplete", checked_at=START,
+                )
+            )  # fmt: skip
+        proving.prune("quality", BORDER)
+    assert count(database, "completeness") == 0
 
 
 def test_a_source_that_was_never_copied_is_refused(database: Database) -> None:

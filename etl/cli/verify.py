@@ -109,7 +109,7 @@ def _plans(
 
 def _planned(plan: Plan, *, whole: bool) -> str:
     if not plan.windows:
-        return f"{plan.source}: nothing of it has been copied in that time"
+        return f"{plan.source}: {plan.why_not}"
     noun = "window" if len(plan.windows) == 1 else "windows"
     lines = [f"{plan.source}: {len(plan.windows)} {noun}, about {plan.requests:,} requests"]
     for (since, until), executions, requests in plan.windows if whole else ():
@@ -155,15 +155,17 @@ def _code(verified: Verified) -> int:
     return exit_code(verified.outcome) or int(not verified.proven)
 
 
-def _say(app: App, line: str) -> None:
+def _say(app: App, line: str, level: int = logging.INFO) -> None:
+    from etl.cli.printing import one_line  # noqa: PLC0415 - not for --help
+
     if app.log_format == "json":
-        logging.getLogger("etl.verify").info(line)
+        logging.getLogger("etl.verify").log(level, line)
     else:
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{one_line(line)}\n")
 
 
 def _show(app: App, done: Sequence[Verified]) -> None:
-    """A line a window, then a few examples of what was found."""
+    """A line a window, then a few examples of what was found: among JSON logs these alone tell."""
     from etl.cli.printing import show  # noqa: PLC0415 - not for --help
 
     for each in done:
@@ -179,11 +181,12 @@ def _show(app: App, done: Sequence[Verified]) -> None:
         ]  # fmt: skip
         show(_LABELS, rows)
     for w in windows:
+        level = logging.INFO if w.verdict == "complete" else logging.WARNING
         if w.reason is not None:
-            _say(app, f"{w.source} {w.label}: {w.reason}")
+            _say(app, f"{w.source} {w.label}: {w.reason}", level)
         for kind, ids in w.examples.items():
             more = ", …" if getattr(w, kind) > len(ids) else ""
-            _say(app, f"{w.source} {w.label}: {kind}: {', '.join(ids)}{more}")
+            _say(app, f"{w.source} {w.label}: {kind}: {', '.join(ids)}{more}", level)
 
 
 def _write(

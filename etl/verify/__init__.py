@@ -21,7 +21,7 @@ from etl.source import Span
 from etl.verify import marking
 from etl.verify.comparing import Comparison
 from etl.verify.plan import Plan, plan
-from etl.verify.ranges import Range, months
+from etl.verify.ranges import Range, months, nothing
 from etl.verify.sheet import Sheet
 from etl.verify.windows import Window
 
@@ -94,12 +94,11 @@ class _Sweep(Struct):
 
     def _ranges(self, since: datetime | None, until: datetime | None) -> list[Range]:
         name, table = self.configured.name, self.configured.source.tables[0]
+        now = self.one.seat.now()
         with self.around.database.reading() as connection:
-            found = months(
-                connection, name, table, since=since, until=until, now=self.one.seat.now()
-            )
-        if not found:
-            raise Refused(f"nothing of it has been copied in that time; run: etl sync {name}")
+            found = months(connection, name, table, since=since, until=until, now=now)
+            if not found:
+                raise Refused(nothing(connection, name, until or now))
         return found
 
     def _window(self, sheet: Sheet, place: int, bounds: Range) -> None:

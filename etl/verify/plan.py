@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 
 from etl.passes import Configured
 from etl.verify import held
-from etl.verify.ranges import Range, months
+from etl.verify.ranges import Range, months, nothing
 
 
 class Plan(Struct, frozen=True):
@@ -18,6 +18,8 @@ class Plan(Struct, frozen=True):
 
     source: str
     windows: Sequence[tuple[Range, int, int]]
+    why_not: str | None = None
+    """Why there is no window."""
 
     @property
     def requests(self) -> int:
@@ -33,7 +35,7 @@ def plan(
     until: datetime | None,
     now: datetime,
 ) -> Plan:
-    """Asks the database alone. No windows: nothing has been copied in that time."""
+    """Asks the database alone."""
     source, name = configured.source, configured.name
     table = source.tables[0]
     found = []
@@ -42,4 +44,4 @@ def plan(
         executions = int(connection.execute(statement).scalar_one())
         cost = source.inventory_cost(configured.settings, executions)
         found.append((window, executions, cost))
-    return Plan(name, found)
+    return Plan(name, found, None if found else nothing(connection, name, until or now))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection, func, select
 
 from etl.errors import Usage
+from etl.ledger import names
 from etl.ledger.tables import backfills, sources, sync_cursors, sync_runs
 from etl.schema import DataTable
 
@@ -36,13 +37,21 @@ def months(  # noqa: PLR0913 - whose, and between what
         raise Usage(
             f"--since {since:%Y-%m-%d %H:%M} UTC is not before --until {until:%Y-%m-%d %H:%M} UTC"
         )
-    pruned = _scalar(connection, select(sources.c.pruned_before).where(sources.c.source == name))
+    pruned = names.pruned_before(connection, name)
     made: list[Range] = []
     for begin, end in _bounded(_covered(connection, name), since, until, now):
         first = max(filter(None, (begin, pruned)), default=None)
         if first is None or first < end:
             made += _by_month(first, end, _oldest(connection, name, table, end))
     return made
+
+
+def nothing(connection: Connection, name: str, until: datetime) -> str:
+    """Why no window of a verify lies before `until`, and what is to be done."""
+    pruned = names.pruned_before(connection, name)
+    if pruned is not None and until <= pruned:
+        return f"what is older than {pruned:%Y-%m-%d %H:%M} UTC was pruned and is not verified"
+    return f"nothing of it has been copied in that time; run: etl sync {name}"
 
 
 def _covered(connection: Connection, name: str) -> list[Range]:

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,15 @@ class Report(Struct, frozen=True):
 
 
 def form_of(path: Path) -> str:
-    """html, csv or json. Raises Usage for another suffix, and for a folder that is not there:
-    before anything is verified."""
+    """html, csv or json. Raises Usage for another suffix, for a folder, and for one that is not
+    there: before anything is verified."""
     form = path.suffix.lower().lstrip(".")
     if form not in _FORMS:
         raise Usage(f"--report {path}: end its name in .html, .csv or .json")
     if not path.parent.is_dir():
         raise Usage(f"--report {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise Usage(f"--report {path}: it is a folder; name a file")
     return form
 
 
@@ -87,6 +90,8 @@ def write(report: Report, path: Path) -> None:
         beside.write_text(text, encoding="utf-8", newline="")
         beside.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise Usage(f"--report {path}: cannot be written: {error.strerror}") from None
 
 
