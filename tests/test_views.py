@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -378,6 +379,24 @@ def test_a_month_checked_in_part_is_not_complete(every_database: Database) -> No
     put(every_database, tables.completeness, checked(month(3, 10), month(4), "complete"))
     assert coverage_of(every_database) == {"2026-03": "unproven"}
     put(every_database, tables.completeness, checked(month(3), month(3, 10), "complete"))
+    assert coverage_of(every_database) == {"2026-03": "complete"}
+
+
+def test_a_month_with_a_stretch_that_was_never_checked_is_not_complete(
+    every_database: Database,
+) -> None:
+    rows = [{"job_id": n, "status": "failed", "created_at": month(3, n)} for n in (2, 20)]
+    put(every_database, JOBS.table, *rows)
+    complete = partial(checked, verdict="complete")
+    put(
+        every_database,
+        tables.completeness,
+        complete(month(3), month(3, 9)),
+        complete(month(3, 2), month(3, 5)),
+        complete(month(3, 15), month(4)),
+    )
+    assert coverage_of(every_database) == {"2026-03": "unproven"}
+    put(every_database, tables.completeness, complete(month(3, 9), month(3, 15)))
     assert coverage_of(every_database) == {"2026-03": "complete"}
 
 
