@@ -228,6 +228,9 @@ def test_a_killed_one_is_shown_as_killed(folder: Path, sim: Simulator) -> None:
     process.kill()
     process.communicate(timeout=30)
     assert " killed " in etl(folder, "backfills").out
+    told = etl(folder, "status").out
+    assert "backfill crashed\n" in told
+    assert "backfill 1 killed: " in told
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from command_line import run
 from sqlalchemy import event, select
 from status_kit import DAY, MINUTE, NOW
 
+from etl.clock import Clock
 from etl.config import next_run_at
 from etl.db import Database
-from etl.ledger import tables
+from etl.ledger import seats, tables
 from etl.ledger.views import source_freshness
 from etl.redact import known
 from etl.status import Status, document, expected, read
@@ -63,6 +64,34 @@ def test_only_a_sync_that_succeeded_makes_a_source_fresh(
     assert (graph.last_success_at, graph.copied_until) == (first.finished_at, first.started_at)
     assert graph.last_run is not None
     assert graph.last_run.status == "running"
+
+
+def test_what_a_dead_process_left_behind_does_not_run(
+    every_database: Database, tmp_path: Path
+) -> None:
+    database = every_database
+    kit.add_source(database, "graph")
+    running: dict[str, Any] = {"status": "running", "finished_at": None}
+    for seat, mode in (("live", "sync"), ("backfill", "backfill")):
+        held = seats.take(database, "graph", seat, lease_s=30, clock=Clock())
+        if mode == "backfill":
+            kit.add_backfill(database, "graph", ["done", "running"])
+        run_id = kit.add_run(database, "graph", NOW, mode=mode, **running)
+        assert _told(database, tmp_path, run_id) == "running"
+        held.release()
+        assert _told(database, tmp_path, run_id) == "crashed"
+    (backfill,) = _read(database, tmp_path).sources[0].backfills
+    assert (backfill.status, backfill.windows["running"]) == ("killed", 1)
+
+
+def _told(database: Database, tmp_path: Path, run_id: int) -> str:
+    """The status of the latest run, which is `run_id`."""
+    run = _read(database, tmp_path).sources[0].last_run
+    with database.reading() as connection:
+        alone = read_run(connection, run_id)
+    assert run is not None
+    assert alone == run
+    return run.status
 
 
 def test_a_source_that_was_never_copied_is_not_fresh(database: Database, tmp_path: Path) -> None:

@@ -87,6 +87,8 @@ def _cells(one: SourceStatus, now: datetime) -> tuple[str, ...]:
     last = "none"
     if run is not None and run.status == "running":
         last = f"{run.mode} runs since {span(run.duration_s(now))}"
+    elif run is not None and run.finished_at is None:  # nobody knows when
+        last = f"{run.mode} {run.status}"
     elif run is not None:
         last = f"{run.mode} {run.status}, {span(run.duration_s(now))}"
     upcoming = ahead(one.next_run_at, now) if one.configured else ""

@@ -16,6 +16,7 @@ from etl.redact import masked
 _T = sync_runs.c
 
 LIVE_MODES = ("sync", "verify", "prune", "retry")
+CRASHED = "the process ended without closing the run"
 BACKFILL_MODES = ("backfill",)
 
 
@@ -93,9 +94,7 @@ def open_run(  # noqa: PLR0913 - one row of the table needs all of this
     connection.execute(
         update(sync_runs)
         .where(_T.source == source, _T.status == "running", _T.mode.in_(modes))
-        .values(
-            status="crashed", finished_at=now, error="the process ended without closing the run"
-        )
+        .values(status="crashed", finished_at=now, error=CRASHED)
     )
     me = this_process()
     made = connection.execute(

@@ -268,6 +268,12 @@ def is_held(connection: Connection, source: str, name: str) -> bool:
     return row is not None and _lives(row, server_now(connection))
 
 
+def left(connection: Connection) -> set[tuple[str, str]]:
+    """(source, seat) of the seats that somebody held once and no living process holds now."""
+    rows, now = connection.execute(select(sync_leases)).all(), server_now(connection)
+    return {(row.source, row.seat) for row in rows if not _lives(row, now)}
+
+
 def _lives(row: Any, now: datetime) -> bool:
     return row.holder is not None and row.expires_at > now and not is_dead(_process(row))
 

@@ -80,7 +80,7 @@ class Reason(Struct, frozen=True):
 
 
 class Backfill(Struct, frozen=True):
-    """One backfill with its windows by status."""
+    """One backfill with its windows by status. `killed`: running, had its process not died."""
 
     backfill_id: int
     source: str

@@ -7,9 +7,9 @@ from datetime import timedelta
 from msgspec import Struct
 from sqlalchemy import Connection, func, select
 
-from etl.ledger import tables
+from etl.ledger import seats, tables
 from etl.status.facts import Check, Run
-from etl.status.reading import CHECK, RUN, run_of
+from etl.status.reading import CHECK, RUN, as_it_is, run_of
 
 _MOST_LEFT = 50
 _SLACK = timedelta(minutes=5)
@@ -24,7 +24,7 @@ _H = tables.status_changes.c
 def read_run(connection: Connection, run_id: int) -> Run | None:
     """One run; None when the ledger has none of that number (any more)."""
     found = connection.execute(select(*RUN).where(_R.run_id == run_id)).one_or_none()
-    return None if found is None else run_of(found)
+    return None if found is None else as_it_is(run_of(found), seats.left(connection))
 
 
 def neighbours(connection: Connection, run: Run) -> tuple[int | None, int | None]:

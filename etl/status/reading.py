@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec.structs import replace
 from sqlalchemy import Connection, ScalarSelect, and_, case, func, or_, select
 
-from etl.ledger import tables
+from etl.ledger import runs as ledger
+from etl.ledger import seats, tables
 from etl.redact import masked
 from etl.status.facts import (
     WINDOW_STATUSES,
@@ -76,7 +77,7 @@ def read(
     `due` is what the configuration says; None: there is none, and what the ledger remembers of it
     counts. Names that only the ledger knows come last.
     """
-    held = _held(connection)
+    held, left = _held(connection), seats.left(connection)
     wanted = _wanted(due, held)
     names = [each.source for each in wanted]
     ran = _runs_by_id(connection, held.values())
@@ -90,16 +91,34 @@ def read(
         replace(
             _of_ledger(held.get(each.source), ran, now, each),
             configured=each.source in configured,
-            runs=tuple(latest.get(each.source, ())),
+            runs=tuple(as_it_is(run, left) for run in latest.get(each.source, ())),
             owed=tuple(owed.get(each.source, ())),
             reasons=tuple(reasons.get(each.source, ())),
             day=days.get(each.source, Day()),
-            backfills=tuple(filled.get(each.source, ())),
+            backfills=tuple(_as_it_is(one, left) for one in filled.get(each.source, ())),
             checks=tuple(checks.get(each.source, ())),
         )
         for each in wanted
     )
     return Status(now, tuple(made))
+
+
+def as_it_is(run: Run, left: set[tuple[str, str]]) -> Run:
+    """A run whose process died without a word; the next in its seat will write that down.
+
+    `left` are the seats that nobody living holds.
+    """
+    seat = "backfill" if run.mode in ledger.BACKFILL_MODES else "live"
+    if run.status != "running" or (run.source, seat) not in left:
+        return run
+    return replace(run, status="crashed", error=ledger.CRASHED)
+
+
+def _as_it_is(one: Backfill, left: set[tuple[str, str]]) -> Backfill:
+    """As `etl backfills` says it."""
+    if one.status != "running" or (one.source, "backfill") not in left:
+        return one
+    return replace(one, status="killed")
 
 
 def _of_ledger(

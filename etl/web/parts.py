@@ -16,7 +16,7 @@ _MARKS = {
 }
 _TONES = {
     **dict.fromkeys(("succeeded", "done", "complete", "fresh"), "good"),
-    **dict.fromkeys(("failed", "crashed", "incomplete", "stale", "never"), "bad"),
+    **dict.fromkeys(("failed", "crashed", "killed", "incomplete", "stale", "never"), "bad"),
     "running": "busy",
 }
 
