@@ -74,6 +74,17 @@ def number(text: str, name: str) -> int:
     return int(found[1].replace(",", ""))
 
 
+def test_a_dry_run_says_what_was_pruned_as_the_backfill_would(folder: Path) -> None:
+    assert etl(folder, "sync", "graph").code == 0
+    assert etl(folder, "prune", "graph", "--older-than", "1d").code == 0
+    told = "was pruned and is left out; --restore fetches it"
+    done = etl(folder, "backfill", "graph", "--since", "2d", "--dry-run")
+    assert told in done.out
+    restored = etl(folder, "backfill", "graph", "--since", "2d", "--dry-run", "--restore")
+    assert (restored.code, told in restored.out) == (0, False)
+    assert told in etl(folder, "backfill", "graph", "--since", "2d").out
+
+
 def test_a_dry_run_tells_the_time_by_the_rate_that_holds(folder: Path) -> None:
     """1,200 calls and more at 6 in a second."""
     told = etl(folder, "backfill", "graph", "--since", "2d", "--dry-run", "--rate", "300/50s")

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from etl.backfill.planning import Bounds, Range, cut
+from etl.backfill.wording import left_out
 from etl.backfill.wording import span as spoken_span
 from etl.db import Persistence
 from etl.http import Api, open_api
@@ -35,6 +36,8 @@ class Estimate(Struct, frozen=True):
     executions: int | None
     requests: int | None
     seconds: float | None
+    left_out: str | None = None
+    """Why it would begin later than it was asked to."""
 
 
 def look(configured: Configured, api: Api, span: Span) -> Outlook:
@@ -70,6 +73,7 @@ def estimate(
         outlook.executions,
         requests,
         requests and _seconds(requests, rates, each_s / settings.concurrency),
+        None if bounds.pruned_before is None else left_out(bounds.pruned_before),
     )
 
 

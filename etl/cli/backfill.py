@@ -150,6 +150,7 @@ def _said(found: Estimate, now: datetime) -> list[str]:
     untold = "the platform does not say"
     at = finishing(found, now)
     return [
+        *([found.left_out] if found.left_out else []),
         f"{begun}: {found.range}",
         f"  windows     {found.windows - found.done:,} to do of {found.windows:,}",
         f"  executions  {untold if found.executions is None else f'{found.executions:,}'}",
