@@ -190,7 +190,8 @@ def _delete(
 def _forget(
     connection: Connection, name: str, tables: Sequence[DataTable], ids: Sequence[str]
 ) -> None:
-    """What the ledger knows of executions that went: status changes, debts that were given up."""
+    """What the ledger knows of executions that went: status changes, debts that were given up,
+    rejects of them and of their parts, which hold output and could be fetched back."""
     kinds = [table.kind for table in tables if table.kind]
     changes = status_changes.c
     connection.execute(
@@ -200,6 +201,15 @@ def _forget(
     )
     owed = unfinished.c
     connection.execute(delete(unfinished).where(owed.source == name, owed.id.in_(ids)))
+    rejects, gone = rejected_records.c, set(ids)
+    parts = connection.execute(
+        select(rejects.reject_id, rejects.upstream_id).where(
+            rejects.source == name, rejects.upstream_id.like("%/%")
+        )
+    )
+    of_parts = [row.reject_id for row in parts if row.upstream_id.partition("/")[0] in gone]
+    for ours in (rejects.upstream_id.in_(ids), rejects.reject_id.in_(of_parts)):
+        connection.execute(delete(rejected_records).where(rejects.source == name, ours))
 
 
 def _forget_rejects(writing: Writing, name: str, before: datetime) -> None:

@@ -136,6 +136,25 @@ def test_the_history_and_the_rejects_of_what_went_go_too(database: Database) -> 
     assert (count(database, "status_changes"), count(database, "rejected_records")) == (1, 1)
 
 
+def test_rejects_of_what_went_go_however_late_they_were_seen(every_database: Database) -> None:
+    database = every_database
+    with copied(database, "graph") as proving:
+        old, *_, young = proving.ids("graph")
+        with database.writing() as connection:
+            for place, id_ in enumerate((f"{old}", f"{old}/PageRank/2", f"{young}", f"{young}/a")):
+                connection.execute(
+                    insert(rejected_records).values(
+                        source="graph", stream="jobs", upstream_id=id_, fingerprint=str(place),
+                        reason="torn", payload="{}", first_seen_at=START, last_seen_at=START,
+                        seen_count=1,
+                    )
+                )  # fmt: skip
+        proving.prune("graph", BORDER)
+    with database.reading() as connection:
+        left = connection.execute(select(rejected_records.c.upstream_id)).scalars()
+        assert sorted(left) == sorted([f"{young}", f"{young}/a"])
+
+
 def test_a_stopped_prune_goes_on_where_it_was(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def prune(app: App, /, source: str, older_than: str, dry_run: bool) -> int:
     """Deletes the executions of SOURCE that are older, with all below them, in small transactions.
-    What is unfinished stays. Rejected records that were last seen before then go too.
+    What is unfinished stays. Rejects of what goes, and those last seen before then, go too.
 
     Nothing of it is fetched back: not by sync, not by verify --repair, and by a backfill only with
     --restore. It asks the platform nothing and needs no credentials.
