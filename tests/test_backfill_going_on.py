@@ -24,7 +24,7 @@ from etl import engine
 from etl.backfill import planning, working
 from etl.clock import Clock
 from etl.db import Database, open_database
-from etl.errors import LostSeat, SeatTaken, Stopped, Unauthorized, Usage
+from etl.errors import LostSeat, Refused, SeatTaken, Stopped, Unauthorized, Usage
 from etl.ledger import seats
 from etl.ledger.tables import sync_runs
 from etl.schema import metadata
@@ -140,6 +140,18 @@ def test_restart_gives_up_the_old_one(database: Database) -> None:
         backfilling.sim.clear_faults()
         backfilling.done("quality", "100m", restart=True)
         assert [one.status for one in backfilling.planned] == ["done", "cancelled"]
+
+
+@pytest.mark.usefixtures("_finely")
+def test_restart_gives_up_nothing_before_it_has_something_else(database: Database) -> None:
+    with over(database, World.big(instances=600, now=START)) as backfilling:
+        stop_at(backfilling, 8)
+        backfilling.backfill("quality", "100m", workers=1, settings={"page_size": 10})
+        backfilling.sim.clear_faults()
+        backfilling.sim.fault(Fault("status", status=403))
+        refused = backfilling.backfill("quality", "100m", restart=True)
+        assert isinstance(refused.error, Refused)
+        assert [one.status for one in backfilling.planned] == ["stopped"]
 
 
 @pytest.mark.usefixtures("_finely")

@@ -177,6 +177,7 @@ def test_a_taken_seat_ends_with_3(desk: Desk) -> None:
         ("--until", "9999-12-31T23:59:59-08:00"),
         ("--report", "a.pdf"),
         ("--report", "missing/a.html"),
+        ("--report", "a.html", "--dry-run"),
         ("--since", "1d", "--until", "2d"),
         ("--since", "1d", "--until", "2d", "--dry-run"),
     ],

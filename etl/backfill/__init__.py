@@ -138,7 +138,8 @@ class _Backfilling:
 
     def work(self) -> None:
         """Raises _Unfinished when windows stayed failed, and whatever ends a pass."""
-        taken = self._taken_up() or self._planned()
+        held = self._held()
+        taken = self._planned(held) if held is None or self._order.restart else self._on(held)
         windows = self._windows(taken)
         try:
             failed = self._worked(taken, windows)
@@ -152,14 +153,8 @@ class _Backfilling:
         if failed:
             raise _Unfinished(failures(taken, len(windows), failed))
 
-    def _taken_up(self) -> Backfill | None:
-        """The unfinished backfill that is meant, ready to be worked; None: plan a new one."""
-        held = self._held()
-        if held is None:
-            return None
-        if self._order.restart:
-            self._end(held, "cancelled")
-            return None
+    def _on(self, held: Backfill) -> Backfill:
+        """The unfinished backfill, ready to be worked."""
         self._write(lambda c, now: backfills.go_on(c, held.backfill_id, now))
         windows = self._windows(held)
         done = sum(window.status == "done" for window in windows)
@@ -167,13 +162,14 @@ class _Backfilling:
         return held
 
     def _held(self) -> Backfill | None:
+        """The unfinished backfill that is meant."""
         order = self._order
         if order.backfill_id is not None:
             return unfinished(self._around.database, order.backfill_id)
         source, arguments = self._configured.name, str(order.range)
         return self._read(lambda c: backfills.unfinished(c, source, arguments))
 
-    def _planned(self) -> Backfill:
+    def _planned(self, instead_of: Backfill | None) -> Backfill:
         """A new backfill, its windows written down before the first is read."""
         range_, name = self._order.range, self._configured.name
         assert range_ is not None  # noqa: S101 - what is named by its number is there
@@ -182,11 +178,13 @@ class _Backfilling:
             self._span, since=bounds.since, until=bounds.until, position=None, fresh=True
         )
         windows = cut(bounds, look(self._configured, self._one.api, span))
-        made = self._write(
-            lambda c, now: backfills.plan(
-                c, name, str(range_), bounds.since, bounds.until, windows, now
-            )
-        )
+
+        def written(c: Connection, now: datetime) -> Backfill:
+            if instead_of is not None:
+                backfills.end(c, instead_of.backfill_id, "cancelled", now)
+            return backfills.plan(c, name, str(range_), bounds.since, bounds.until, windows, now)
+
+        made = self._write(written)
         if bounds.pruned_before is not None:
             self._watcher.says(left_out(bounds.pruned_before))
         self._watcher.says(beginning(made, self._configured, len(windows)))

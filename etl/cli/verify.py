@@ -66,13 +66,16 @@ def verify(  # noqa: PLR0913 - a command: every option is one argument
       etl verify graph --since 90d --repair
       etl verify --report completeness.html
     """
-    from etl.verify.report import form_of  # noqa: PLC0415 - not for --help
+    from etl.errors import Usage  # noqa: PLC0415 - not for --help
+    from etl.verify.report import form_of  # noqa: PLC0415
 
     now = datetime.now(UTC)
     bounds = moment("--since", since, now), moment("--until", until, now)
     path = None if report is None else Path(report)
     if path is not None:
         form_of(path)
+        if dry_run:
+            raise Usage("--report writes down what was found, and --dry-run looks for nothing")
     chosen = app.settings.select(source)
     with app.stoppable(), app.opened(leased=True) as database:
         plans = _plans(database, chosen, bounds, now)
