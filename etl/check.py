@@ -66,6 +66,7 @@ def check_database(database: Database, chosen: Iterable[Configured]) -> Iterator
     try:
         found = migrate.current(database)
         if found is None:
+            migrate.require_room(database)
             says = "it has no tables yet; the first sync makes them"
         else:
             migrate.require_head(database)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -204,6 +206,15 @@ def test_a_database_behind_is_2_with_the_command(desk: Desk, blank_database_url:
     run("--database", blank_database_url, "db", "downgrade", "base", "--yes", cwd=Path.cwd())
     done = desk.check("graph", database=blank_database_url)
     assert (done.code, "no tables yet" in done.out) == (0, True)
+
+
+def test_a_foreign_table_of_one_of_our_names_is_2(desk: Desk, tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "foreign.db")) as connection:
+        connection.execute("CREATE TABLE jobs (x)")
+    done = desk.check("scripts", database="sqlite:///foreign.db")
+    assert done.code == 2
+    assert ("wrong", "database") in _marks(done)
+    assert "foreign.db holds tables that are not of etl but have its names: jobs" in done.out
 
 
 def test_every_database_is_understood(

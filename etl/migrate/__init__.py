@@ -61,6 +61,13 @@ def current(database: Database) -> str | None:
         return _current(connection)
 
 
+def require_room(database: Database) -> None:
+    """Makes sure that the first upgrade can make its tables. Raises Usage for a foreign table of
+    one of our names."""
+    with database.reading() as connection:
+        _refuse_foreign(database, connection)
+
+
 def upgrade(database: Database, revision: str = "head") -> None:
     """Migrates up to `revision`. Two processes at once: one migrates, the other waits and goes on.
 
@@ -71,8 +78,7 @@ def upgrade(database: Database, revision: str = "head") -> None:
     with locked(database) as connection:
         found = _current(connection)
         _refuse_newer(database, found)
-        if found is None and not _has_version_table(connection):
-            _refuse_foreign(database, connection)
+        _refuse_foreign(database, connection)
         command.upgrade(_config(connection), revision)
 
 
@@ -179,6 +185,8 @@ def _refuse_newer(database: Database, found: str | None) -> None:
 
 
 def _refuse_foreign(database: Database, connection: Connection) -> None:
+    if _has_version_table(connection):
+        return
     inspector = inspect(connection)
     present = {*inspector.get_table_names(), *inspector.get_view_names()}
     foreign = sorted(present & set(_created(_config(connection))))
