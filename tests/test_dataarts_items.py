@@ -223,6 +223,7 @@ def test_a_nesting_that_can_be_parsed_costs_no_row() -> None:
 
 def test_odd_lists_are_read() -> None:
     assert (read(b'{"count":0,"resources":null}').resources) == []
+    assert read(b'{"count":0}').resources == []
     assert read(b'{"resources":[]}').count is None
     assert read(b'{"count":"12","resources":[]}').count == 12
     assert read(b'\xef\xbb\xbf{"count":-1,"resources":[]}').count is None

@@ -73,17 +73,19 @@ def read(body: bytes) -> Listing:
 
 def _read_exactly(body: bytes) -> Listing:
     content = values.parse(body)
-    if not isinstance(content, dict) or "resources" not in content:
+    if not isinstance(content, dict):
         raise Malformed(f"no 'resources' in the answer: {str(content)[:200]}")
-    resources = content["resources"]
-    if resources is None:
-        resources = []
-    if not isinstance(resources, list):
-        raise Malformed(f"'resources' is no list: {str(resources)[:200]}")
     try:
         count = values.whole(content.get("count"))
     except values.Unreadable:
         count = None
+    if "resources" not in content and count != 0:  # an empty list may be left out
+        raise Malformed(f"no 'resources' in the answer: {str(content)[:200]}")
+    resources = content.get("resources")
+    if resources is None:
+        resources = []
+    if not isinstance(resources, list):
+        raise Malformed(f"'resources' is no list: {str(resources)[:200]}")
     return Listing(None if count is None or count < 0 else count, resources)
 
 
