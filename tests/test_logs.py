@@ -156,3 +156,17 @@ def _all(*_, **__):
 
 etl.cli.query.tables.callback = _all
 """
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_json_is_json_whatever_the_terminal_speaks(encoding: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "etl", "--log-format", "json", "tables", "grün😀"],
+        cwd=tmp_path,
+        env=environment({"PYTHONIOENCODING": encoding}),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    for line in done.stderr.decode("utf-8").splitlines():
+        json.loads(line)

@@ -5,6 +5,7 @@ Every line of a pass carries its source and run, and the attempt where there was
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -90,6 +91,8 @@ def levels(texts: Sequence[str]) -> dict[str, int]:
 
 def set_up(log_format: str, verbose: int, wanted: Sequence[str] = ()) -> None:
     """Warnings, `-v` the course of things, `-vv` every request; then the levels `wanted`."""
+    if log_format == "json" and isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(encoding="utf-8")  # JSON is UTF-8, whatever the terminal is
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
