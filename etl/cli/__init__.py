@@ -8,7 +8,9 @@ and every error on purpose leaves as one clear line and its exit code.
 from __future__ import annotations
 
 import gc
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -109,6 +111,8 @@ def main() -> None:
     """The console script. Exit codes: 0 done, 1 a source failed, 2 wrong usage or configuration,
     3 another process holds the source, 130/143 stopped."""
     gc.set_threshold(*_OBJECTS_OF_A_START)
+    if sys.stdout is None:  # closed by whoever started it
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -117,7 +121,4 @@ def main() -> None:
         code = finish_usage(error)
     except EtlError as error:
         code = finish(error)
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = 0
     sys.exit(code if isinstance(code, int) else 0)

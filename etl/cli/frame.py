@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import os
@@ -49,12 +50,44 @@ class FlatGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(place), cmd_name)
         return command
 
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        with output_may_end():  # of --help and --version
+            return super().make_context(*args, **more)
+        raise click.exceptions.Exit(0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with output_may_end():
+            return super().invoke(ctx)
+        return 0
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self._modules and not args[0].startswith("-"):
             ctx.fail(f"no command '{args[0]}'{_did_you_mean(args[0], self._modules)}")
         return super().resolve_command(ctx, args)
+
+
+@contextmanager
+def output_may_end() -> Iterator[None]:
+    """A reader of stdout that went away (`| head`) ends the block without a word; a full disk is
+    an EtlError."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _to_nowhere()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        _to_nowhere()
+        raise EtlError(f"the output cannot be written: {error.strerror}") from None
+
+
+def _to_nowhere() -> None:
+    """The interpreter flushes stdout once more at its end."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _did_you_mean(word: str, known: Mapping[str, str]) -> str:
