@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -277,3 +278,18 @@ def test_a_fresh_reading_asks_for_everything() -> None:
         sim.clear_log()
         scanned(sim, held, of=span(held, fresh=True, position=None))
         assert len(asked(sim, DETAIL)) == 5
+
+
+def test_times_that_a_detail_leaves_out_are_those_of_the_page() -> None:
+    world = one()
+    [record] = world.act2.records
+    body = json.dumps({"id": record.id, "execute_status": "done", "result_status": "success"})
+    told = (HOUR_AGO, HOUR_AGO + timedelta(seconds=5), "succeeded")
+    with simulator(world, act2_shape="doc", act2_time_format="plain") as sim:
+        sim.fault(Fault("body", when=lambda r: r.path == DETAIL, body=body, times=None))
+        held = scanned(sim, time_zone="Asia/Shanghai")
+        assert (the(held).started_at, the(held).finished_at, the(held).status) == told
+        refreshed(sim, held, [Debt("job_record", record.id, "")], time_zone="Asia/Shanghai")
+        assert (the(held).started_at, the(held).finished_at, the(held).status) == told
+        scanned(sim, held, time_zone="Asia/Shanghai")
+        assert len(asked(sim, DETAIL)) == 2

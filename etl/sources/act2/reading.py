@@ -24,7 +24,7 @@ from etl.sources.act2.hosts import host_results, same_moment
 from etl.sources.act2.settings import Act2Settings
 from etl.sources.act2.shapes import END, EXECUTE, START, Entry, Item, first
 from etl.sources.act2.shapes import RESULT as RESULT_STATUS
-from etl.sources.act2.tables import HOST_RESULTS, JOB_RECORDS
+from etl.sources.act2.tables import HOST_RESULTS, JOB_RECORDS, JobRecord
 from etl.values import FINAL, BadKey, Json
 
 DETAIL = "/api/v1/job/record"
@@ -122,19 +122,27 @@ class Reader:
         """A record that a page lists. One that cannot be read is told from the page, and owed."""
         seen = Hosts(entry.rows, asked_at) if entry.rows else None
         try:
-            return self.whole(entry.id, seen)
+            return self.whole(entry.id, seen, entry=entry)
         except OF_ONE as error:
             self.patience.failed(error)
             self.patience.check()
             return self._from_page(entry, asked_at, known, error)
 
     def whole(
-        self, record_id: str, seen: Hosts | None = None, done_seen_at: datetime | None = None
+        self,
+        record_id: str,
+        seen: Hosts | None = None,
+        done_seen_at: datetime | None = None,
+        entry: Entry | None = None,
     ) -> Record:
-        """Detail and host rows of one record. Raises whatever its detail does."""
+        """Detail and host rows of one record. Raises whatever its detail does.
+
+        Times that the detail leaves out are those of the page (`entry`), else they stay.
+        """
         detail = self._api.get(DETAIL, {"id": record_id})
         try:
-            done = execution(shapes.record(detail.content, record_id), self._zone)
+            item = _with_listed(shapes.record(detail.content, record_id), entry)
+            done = execution(item, self._zone)
         except (Malformed, BadKey, RecursionError) as error:
             raise Unusable(
                 f"the detail of {record_id} cannot be read: {error}",
@@ -143,7 +151,8 @@ class Reader:
         self.patience.worked()
         hosts = self._hosts(done, seen)
         asked_at = min(detail.asked_at, hosts.asked_at)
-        return self._record(done, hosts, asked_at, self._debts(done, hosts, done_seen_at))
+        debts = self._debts(done, hosts, done_seen_at)
+        return self._record(done, hosts, asked_at, debts, _owned(item))
 
     def status(self, record_id: str) -> Status:
         """The status that the detail tells; where there is no detail, what the database holds."""
@@ -277,6 +286,24 @@ def _listed_item(entry: Entry) -> Item:
     names = (*START, *END) if entry.item is None else (*START, *END, *EXECUTE, *RESULT_STATUS)
     plain = {n: source[n] for n in names if isinstance(source.get(n), str | int)}
     return {**plain, "id": entry.id}
+
+
+def _with_listed(detail: Item, entry: Entry | None) -> Item:
+    """A detail with the times that it leaves out and its page tells."""
+    if entry is None:
+        return detail
+    listed = _listed_item(entry)
+    missing = [names for names in (START, END) if not any(name in detail for name in names)]
+    return {**{n: listed[n] for names in missing for n in names if n in listed}, **detail}
+
+
+def _owned(item: Item) -> tuple[str, ...] | None:
+    """The columns of a detail: all but the times that nobody told."""
+    untold = {c for c, names in _TIMES.items() if not any(name in item for name in names)}
+    return tuple(c for c in JobRecord._fields if c not in untold) if untold else None
+
+
+_TIMES = {"started_at": START, "finished_at": END}
 
 
 def _guessed(done: Execution, known: Known | None) -> Execution:
