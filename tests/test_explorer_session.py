@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,11 +24,13 @@ from etl.http import Reply
 from etl.http.account import Registry
 from etl.redact import MASK, Secret, masked
 from etl.simulator import Fault, Simulator
+from etl.simulator.wire import Request
 from etl.sources.explorer import SOURCE
 from etl.sources.explorer.answers import judge
 from etl.sources.explorer.settings import Login
 
 CONNECT = "/api-open/v1/connect"
+CODES = (50004000, 90004000, 40304000)
 
 
 @pytest.fixture
@@ -76,6 +79,35 @@ def test_a_refused_login_is_tried_in_both_forms_once_and_ends_the_pass(sim: Simu
         sync(sim, Memory(), more=wrong)
     assert len(sim.requests) == 2
     assert "wrong-password" not in str(told.value)
+
+
+def _is_newer(request: Request) -> bool:
+    sent = request.headers.get("authorization", "").removeprefix("Bearer ")
+    return request.path == CONNECT and base64.b64decode(sent).startswith(b"[")
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault("status", status=502)] + [Fault("error", code=code) for code in CODES]
+)
+def test_an_old_server_may_call_the_newer_form_anything(sim: Simulator, fault: Fault) -> None:
+    sim.quirks.explorer_version = "3.2"
+    sim.fault(replace(fault, when=_is_newer, times=None))
+    assert ids(sync(sim, Memory(), more=login_for(sim))) == {1, 2, 3}
+    assert len(logins(sim)) == 2
+
+
+def test_a_server_in_trouble_is_asked_in_the_newer_form_again(sim: Simulator) -> None:
+    sim.fault(Fault("status", path=CONNECT, status=503))
+    assert ids(sync(sim, Memory(), more=login_for(sim))) == {1, 2, 3}
+    newer, older, again = logins(sim)
+    assert (newer, older != newer) == (again, True)
+
+
+def test_who_may_not_log_in_is_told_so(sim: Simulator) -> None:
+    sim.fault(Fault("error", path=CONNECT, status=403, code=40304000, times=None))
+    with pytest.raises(Refused, match="40304000"):
+        sync(sim, Memory(), more=login_for(sim))
+    assert len(logins(sim)) == 2
 
 
 def test_a_session_that_is_lost_is_replaced_by_one_login(sim: Simulator) -> None:

@@ -188,10 +188,10 @@ class Caller:
             try:
                 reply = self._send(question, ticket, silence)
                 moved = _moved(question, reply)
+                if moved is None and judge is not None:
+                    self._judged(question, reply, ticket, judge)
                 if is_overload(reply.status):
                     self._judged(question, reply, ticket, judge_status)
-                elif moved is None and judge is not None:
-                    self._judged(question, reply, ticket, judge)
             except BaseException as error:
                 self._account.done(ticket, _outcome(error))
                 raise

@@ -63,7 +63,7 @@ class Login(Protocol):
     """One call through the same budget, retries and redaction, without credentials.
 
     Returns whatever reply is no overload (so 400 and 401 too); raises Transient or Refused.
-    `judge` may raise more: what it calls Transient or Malformed is asked for again.
+    `judge` may raise before that: what it calls Transient or Malformed is asked for again.
     """
 
     def __call__(

@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Callable
 
 import requests
 
 from etl import redact
-from etl.errors import BadRequest, Malformed, Unauthorized
+from etl.errors import BadRequest, Malformed, Refused, SourceFailed, Transient, Unauthorized
 from etl.http import Credentials, Reply
 from etl.http import Login as Call
 from etl.redact import Secret
@@ -22,6 +23,8 @@ from etl.sources.explorer.settings import PREFIX, ExplorerSettings, Login
 from etl.values import Json
 
 COOKIE = "explorer_token"
+_LATER = (408, 425, 429)
+"""HTTP's own words for: again, as it was."""
 _SET_COOKIE = re.compile(rf'(?:^|[,;\s]){COOKIE}="?([^;,\s"#]+)')
 
 
@@ -86,35 +89,59 @@ class Session:
     def renew(self, login: Call) -> bool:
         """Logs in. The form changed with Explorer 3.3: the newer one first, each once.
 
-        Raises Unauthorized when both are refused, saying how.
+        A server that does not know the newer form may call it an error of its own (5xx); where it
+        refuses the older one then, the newer was right and the server is in trouble.
+        Raises Unauthorized when both are refused, saying how; Refused when it is not for who asks.
         """
         self._token = None
         pair = [self._login.username, self._login.password.reveal()]
-        refusals = []
-        for text in (json.dumps(pair), ":".join(pair)):
+        newer = json.dumps(pair)
+        refusals: list[SourceFailed] = []
+        for text, judged in ((newer, _entered_or_else), (":".join(pair), _entered)):
             try:
-                self._token = self._enter(login, text)
-            except (BadRequest, Unauthorized) as error:
-                refusals.append(str(error))
+                self._token = self._enter(login, text, judged)
+            except (Refused, Unauthorized) as error:
+                refusals.append(error)
             else:
                 return True
+        if isinstance(refusals[0], _InTrouble):
+            self._token = self._enter(login, newer, _entered)
+            return True
+        for refusal in refusals:
+            if not isinstance(refusal, BadRequest | Unauthorized):
+                raise refusal
         raise Unauthorized(
             f"Explorer refuses the login of {self._login.username!r}: "
-            f"{'; '.join(dict.fromkeys(refusals))}; check username, password, address and port"
+            f"{'; '.join(dict.fromkeys(map(str, refusals)))}; "
+            "check username, password, address and port"
         )
 
-    def _enter(self, login: Call, text: str) -> str:
+    def _enter(self, login: Call, text: str, judged: Callable[[Reply], Json]) -> str:
         bearer = base64.b64encode(text.encode("utf-8", "surrogatepass")).decode()
         redact.known(bearer)
         graph = {"address": self._login.address, "port": self._login.port}
         headers = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"}
-        return _token_of(login("POST", self._url, headers=headers, json=graph, judge=_entered))
+        return _token_of(login("POST", self._url, headers=headers, json=graph, judge=judged))
 
 
 def _entered(reply: Reply) -> Json:
     """Judges the answer to a login, which must bring a token."""
     judge(reply)
     return _token_of(reply)
+
+
+class _InTrouble(BadRequest):
+    """The server calls a login an error of its own: another form may do."""
+
+
+def _entered_or_else(reply: Reply) -> Json:
+    """As `_entered`, but an error of the server is not asked about again in the same form."""
+    try:
+        return _entered(reply)
+    except Transient as error:
+        if reply.status in _LATER:
+            raise
+        raise _InTrouble(str(error)) from None
 
 
 def _token_of(reply: Reply) -> str:
