@@ -67,7 +67,7 @@ def reply(status: int, body: str, path: str = DETAIL) -> Reply:
         (429, "", Transient, "429"),
         (401, "", Unauthorized, "401"),
         (403, "Forbidden\n", Refused, r"policy grants no GET on /api/v1/job/\*"),
-        (404, "404 page not found\n", Refused, "is url the Act2 master's"),
+        (404, "404 page not found\n", BadRequest, "is url the Act2 master's"),
         (415, "", Refused, "Content-Type: application/json"),
         (200, "", Malformed, "not JSON"),
         (200, "<html>login</html>", Malformed, "not JSON"),

@@ -254,6 +254,20 @@ def test_another_page_than_was_asked_for_is_asked_for_again() -> None:
     assert (set(held.rows), held.debts) == (ids(world), {})
 
 
+def test_a_detail_that_is_nowhere_costs_its_record_alone() -> None:
+    world = filled(12)
+    one = sorted(ids(world))[3]
+
+    def is_it(request: Request) -> bool:
+        return request.path == DETAIL and request.params["id"] == one
+
+    with simulator(world) as sim:
+        sim.fault(Fault("status", status=404, body="404 page not found\n", when=is_it, times=None))
+        held = walked(sim, Held())
+    assert set(held.rows) == ids(world)
+    assert {id_ for _, id_ in held.debts} == {one}
+
+
 def test_a_walk_is_never_endless() -> None:
     with simulator(filled(23)) as sim:
         sim.fault(Fault("repeat_page", path=PAGE, after=2, times=None))

@@ -152,7 +152,9 @@ def _http_failure(reply: Reply) -> SourceFailed:
         if reply.status == HTTPStatus.BAD_REQUEST:
             return BadRequest(str(failure))
     if reply.status == HTTPStatus.NOT_FOUND:
-        return Refused(f"{reply.url}: HTTP 404; is url the Act2 master's?")
+        said = f"{reply.url}: HTTP 404; is url the Act2 master's?"
+        is_list = urlsplit(reply.address).path.endswith(PAGE)
+        return Refused(said) if is_list else BadRequest(said)  # of one record: the others go on
     return _by_status(reply)
 
 
