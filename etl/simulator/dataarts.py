@@ -53,6 +53,8 @@ class DataArts:
         limit, offset = self._limit(params), _number(params, "offset") or 0
         if self._quirks.dataarts_offset == "pages":
             offset *= limit
+        elif self._quirks.dataarts_offset == "pages from 1":
+            offset = max(0, offset - 1) * limit
         count, found = self._find(workspace, params, offset, limit)
         return {"count": count, "resources": [self._resource(instance) for instance in found]}
 

@@ -81,7 +81,7 @@ class Quirks:
     dataarts_limit_max: int = 100
     dataarts_limit_over: Literal["error", "clamp"] = "error"
     """What a limit above the maximum does."""
-    dataarts_offset: Literal["rows", "pages"] = "rows"
+    dataarts_offset: Literal["rows", "pages", "pages from 1"] = "rows"
     dataarts_order: Order = "desc"
     dataarts_none: Literal["null", "absent", "zero"] = "null"
     """The end_time of a running instance."""

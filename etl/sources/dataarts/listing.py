@@ -123,6 +123,8 @@ class Lister:
         """Instances of a full page."""
         self.by_pages: bool | None = None
         """Whether `offset` counts pages; None: not known yet."""
+        self._base = 0
+        """What the first page is called, where pages are counted."""
         self.sides: Sides = "told"
         self._path = f"/v2/{settings.project_id}/quality/instances"
         self._ahead = 2 * settings.concurrency
@@ -259,21 +261,27 @@ class Lister:
 
     def forget(self) -> None:
         """What was learnt has not proven itself: it is found out anew."""
-        self.by_pages = None
+        self.by_pages, self._base = None, 0
         self._kept.clear()
 
     def _compare_second(self, window: Window, first: Chunk) -> None:
-        """Offset 1 is the second row, with all of the first page but one, or the second page."""
+        """Offset 1 is the second row, with all of the first page but one, or the second page; or
+        the first, and 2 the second."""
         second = self.rows_from(window, 1)
         if second.count not in (None, first.count):  # the list has moved on since
             first = self.page(window, 0)
         if not set(second.keys) <= set(first.keys):
             self.by_pages = not _alike(first, second)
+        elif (first.count or 0) > len(first.keys) and second.keys == first.keys:
+            third = self.rows_from(window, 2)
+            if _all_differ([first, third]) and self.rows_from(window, 1).keys == first.keys:
+                self.by_pages, self._base = True, 1
 
     def _ask_for(self, window: Window, offset: int, size: int, *, by_pages: bool) -> Chunk:
         """`size` instances; when they are too large, in parts, down to one, which is rejected."""
         try:
-            return self._ask(self._params(window), offset, size)
+            base = self._base if by_pages else 0
+            return self._ask(self._params(window), base + offset, size)
         except TooLarge as error:
             if size == 1:
                 reject = Reject(None, str(error), {"offset": offset, **window.params()})
