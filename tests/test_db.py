@@ -14,6 +14,7 @@ from sqlalchemy import Connection, inspect, make_url, text
 
 from etl import migrate
 from etl.db import Database, open_database, retriable
+from etl.db.trouble import translated
 from etl.errors import DatabaseTrouble, Stopped, Usage
 from etl.redact import masked
 
@@ -319,6 +320,17 @@ def test_a_wrong_name_or_password_is_wrong_usage(every_blank_database_url: str) 
         with pytest.raises(Usage) as caught:
             open_database(wrong.render_as_string(hide_password=False))
         assert "s3cret" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_written_is_told_with_its_mend(tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "x.db").close()
+    reading = sqlite3.connect(f"file:{tmp_path}/x.db?mode=ro", uri=True)
+    with pytest.raises(sqlite3.OperationalError) as told:
+        reading.execute("CREATE TABLE t (n INTEGER)")
+    reading.close()
+    error = translated(told.value, "sqlite:///x.db", opening=True)
+    assert isinstance(error, Usage)
+    assert "must be able to write the file and in its folder" in str(error)
 
 
 def test_a_file_that_is_no_database_is_wrong_usage(tmp_path: Path) -> None:

@@ -25,7 +25,13 @@ _USAGE_NUMBERS = {1044, 1045, 1049, 1130, 1698, 2059}
 _USAGE_STATES = ("28", "3D000", "3F000", "42501")
 _USAGE_WORDS = ("authentication failed", "does not exist", "no pg_hba.conf entry")
 """psycopg gives no SQLSTATE for a refused connection, only the server's words."""
-_USAGE_SQLITE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY}
+_USAGE_SQLITE = {
+    sqlite3.SQLITE_CANTOPEN: "is there such a folder, and may this user read and write in it?",
+    sqlite3.SQLITE_NOTADB: "name another file",
+    sqlite3.SQLITE_READONLY: "this user must be able to write the file and in its folder, even to "
+    "read: SQLite keeps what was written last in files beside it",
+}
+"""And what to do about it."""
 _RETRIABLE_SQLITE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
@@ -55,7 +61,8 @@ def translated(error: SQLAlchemyError | sqlite3.Error, where: str, *, opening: b
     origin = error.orig if isinstance(error, DBAPIError) else error
     line = masked(f"database {where}: {_line(origin or error)}")
     if opening and not retriable(error) and _usage(origin):
-        return Usage(line)
+        mend = _USAGE_SQLITE[_sqlite_code(origin)] if isinstance(origin, sqlite3.Error) else ""
+        return Usage(f"{line}; {mend}" if mend else line)
     return DatabaseTrouble(line)
 
 
