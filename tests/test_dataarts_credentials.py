@@ -111,6 +111,14 @@ def test_a_token_is_renewed_before_it_ends(sim: Simulator) -> None:
     assert 401 not in {logged.status for logged in sim.requests}
 
 
+def test_a_clock_that_is_days_fast_costs_no_login_a_call(sim: Simulator) -> None:
+    clock = FakeClock()
+    sim.wall = lambda: clock.now() - timedelta(days=2)
+    with opened(sim, clock, dated=True, iam=iam(sim)) as (api, made):
+        list(SOURCE.scan(api, made, span()))
+    assert logins(sim) == 1
+
+
 def test_a_wrong_password_is_read_again_and_then_refused_by_name(sim: Simulator) -> None:
     texts = ["an-old-password", OWN.huawei_password]
     password = Secret(texts.pop(0), lambda: texts.pop(0))

@@ -165,6 +165,8 @@ class IamToken:
         redact.known(token)
         now = self._clock.now()
         life = (_expiry(reply) or now + LIFE) - now
+        if life <= timedelta(0):  # nobody gives a token that has ended: this clock is fast
+            life = LIFE
         self._shared.token = token
         self._shared.renew_at = now + life - min(MARGIN, life / 10)
 
