@@ -71,3 +71,16 @@ def test_lies_lose_nothing_of_what_lies_amid_a_long_list(
                 if missing := wanted - read.rows.keys():
                     lost.append((since, until, kind, size, after, len(missing)))
     assert lost == []
+
+
+@pytest.mark.parametrize("after", range(2, 8))
+def test_what_was_asked_for_again_tells_whether_the_old_has_come(after: int) -> None:
+    """The probes are of what is old: shown twice where the new is, they hide it, were it not for
+    the second answer."""
+    world = filled(63, EVERY)
+    instances = sorted(world.dataarts.instances(), key=lambda one: one.start)
+    wanted = {one.id for one in instances[42:]}
+    with simulator(world, dataarts_ignores_window=True, dataarts_order="desc") as sim:
+        sim.fault(Fault("repeat_page", platform="dataarts", times=2, after=after))
+        read = scanned(sim, span({"started_at": instances[42].start}), page_size=3, overlap=0)
+    assert wanted <= read.rows.keys()

@@ -160,7 +160,7 @@ class Walk:
         try:
             while True:
                 before = self._ground.last
-                yield from self._take(place, chunk, again=place <= furthest)
+                chunk = yield from self._take(place, chunk, again=place <= furthest)
                 if self._is_in_the_old(place, chunk):
                     self._end_early(place)
                     return
@@ -192,8 +192,8 @@ class Walk:
         for place, chunk in zip(places, stream, strict=True):
             if place == self._start:
                 self._begin(chunk)
-            yield from self._take(place, chunk, again=False)
-            if self._is_in_the_old(place, chunk) or (place == 0 and self._start is not None):
+            held = yield from self._take(place, chunk, again=False)
+            if self._is_in_the_old(place, held) or (place == 0 and self._start is not None):
                 self._end_early(place)
                 return
 
@@ -234,19 +234,22 @@ class Walk:
         early = self._grows and self._since is not None
         return self._lister.pages(self._window, places, "rising" if early else "many")
 
-    def _take(self, place: int, chunk: Chunk, *, again: bool) -> Iterator[Chunk]:
-        """Hands out what is new of a page; what seems to be missing of it is asked for again."""
+    def _take(self, place: int, chunk: Chunk, *, again: bool) -> Generator[Chunk, None, Chunk]:
+        """Hands out what is new of a page; what seems to be missing of it is asked for again.
+        Answers the page as it came last."""
         step, met = self._lister.step, self._met
         before = met.distinct
         yield self._noted(chunk)
         within = self._ground.last is not None and place * step < self._ground.last
         if within and not again and met.distinct == before:
-            yield self._noted(self._lister.page(self._window, place))
+            chunk = self._lister.page(self._window, place)
+            yield self._noted(chunk)
         elif within and not self._lister.by_pages and len(chunk.keys) < step:
             yield from self._fill(place * step + len(chunk.keys), (place + 1) * step)
         # Beyond the total, what is too large to be read is nothing: the walk must end.
         brought = met.distinct > before and (within or bool(chunk.rows))
         self._ground.barren = 0 if again or brought else self._ground.barren + 1
+        return chunk
 
     def _fill(self, row: int, end: int) -> Iterator[Chunk]:
         """The rest of a page that came short, row by row of what the server gives."""
