@@ -31,8 +31,8 @@ SETTINGS = [
     ("concurrency: null", "concurrency: has no value; give it one or leave the key out"),
     ("refresh_limit: 0", "refresh_limit: 0 is too small; write 1 or more"),
     ("page_size: 0", "page_size: 0 is too small; write 1 or more"),
-    ("overlap: 0", "overlap: 0 has no unit; write 0s"),
-    ("timeout: 30", "timeout: 30 has no unit; write 30s"),
+    ("overlap: 0", "overlap: 0 has no unit; write 0s, 0m, 0d"),
+    ("timeout: 30", "timeout: 30 has no unit; write 30s, 30m, 30d"),
     ("timeout: 12:30", "timeout: 12:30 is no duration; write a number with a unit: 30s, 5m, 90d"),
     ("timeout: -5s", "timeout: '-5s' is no duration; write a number with a unit: 30s, 5m, 90d"),
     ("timeout: 0s", "timeout: '0s' is too small; write 1ms or more"),
@@ -116,7 +116,7 @@ FILES = [
     ("sources:\n", "schedules.yaml: sources: none is configured; "
      "`etl init` writes an example with all"),
     ("sources: []\n", "schedules.yaml: sources: needs keys of its own, not a list"),
-    ("keep_runs: 90\n" + SOURCE, "schedules.yaml: keep_runs: 90 has no unit; write 90s"),
+    ("keep_runs: 90\n" + SOURCE, "schedules.yaml: keep_runs: 90 has no unit; write 90s, 90m, 90d"),
     ("database: 7\n" + SOURCE,
      'schedules.yaml: database: 7 is read as a number; put it in quotes: "7"'),
     ("database: etl.db\n" + SOURCE, "schedules.yaml: database: is no database URL; "
@@ -197,7 +197,7 @@ ENTRIES = [
     ("sync: all", '0]: does not say when; write every: 5m or cron: "0 3 * * sun"'),
     ("sync: all\n    evry: 5m", "0].evry: unknown key; did you mean 'every'?"),
     ("sync: all\n    every: 5m\n    cron: '@daily'", "0]: has both every and cron; keep one"),
-    ("sync: all\n    every: 5", "0].every: 5 has no unit; write 5s"),
+    ("sync: all\n    every: 5", "0].every: 5 has no unit; write 5s, 5m, 5d"),
     ("sync: all\n    every: 0s", "0].every: '0s' is too small; write 1s or more"),
     ("sync: all\n    every: 5m\n    time_zone: UTC",
      "0].time_zone: goes with cron only; every counts in UTC"),
@@ -262,14 +262,14 @@ def test_all_mistakes_that_show_are_told_together(tmp_path: Path) -> None:
     )
     assert complaint(tmp_path, text).splitlines() == [
         "schedules.yaml: keep_run: unknown key; did you mean 'keep_runs'?",
-        "schedules.yaml: defaults.timeout: 30 has no unit; write 30s",
+        "schedules.yaml: defaults.timeout: 30 has no unit; write 30s, 30m, 30d",
         "schedules.yaml: sources.a.api: there is no platform 'forth'; did you mean 'fourth'?",
         "schedules.yaml: sources.b.concurrency: 0 is too small; write 1 or more",
         "schedules.yaml: sources.b.url: is missing and has no default",
         "schedules.yaml: sources.c: needs keys of its own (api, url, …), not a text; "
         "is a space missing after a colon?",
         "schedules.yaml: schedules[0].sync: no source is named 'd'; known: a, b, c",
-        "schedules.yaml: schedules[0].every: 5 has no unit; write 5s",
+        "schedules.yaml: schedules[0].every: 5 has no unit; write 5s, 5m, 5d",
     ]
 
 

@@ -123,7 +123,8 @@ def _number(given: Given) -> float:
 
 def _duration(given: Given) -> Duration:
     if given.text.isdecimal():
-        mend = "30s, 5m, 90d" if given.replaced else f"{given.text}s"
+        n = given.text
+        mend = "30s, 5m, 90d" if given.replaced else f"{n}s, {n}m, {n}d"
         raise ValueError(f"{given.shown} has no unit; write {mend}")
     return _unit(Duration.parse, given)
 
