@@ -280,6 +280,18 @@ def test_a_fresh_reading_asks_for_everything() -> None:
         assert len(asked(sim, DETAIL)) == 5
 
 
+def test_a_record_that_runs_again_has_no_end_though_its_detail_tells_none() -> None:
+    world = one()
+    [record] = world.act2.records
+    with simulator(world, act2_shape="doc") as sim:
+        held = scanned(sim)
+        assert the(held).finished_at is not None
+        body = json.dumps({"id": record.id, "execute_status": "doing"})
+        sim.fault(Fault("body", when=lambda r: r.path == DETAIL, body=body, times=None))
+        refreshed(sim, held, [Debt("job_record", record.id, "")])
+        assert (the(held).status, the(held).finished_at) == ("running", None)
+
+
 def test_times_that_a_detail_leaves_out_are_those_of_the_page() -> None:
     world = one()
     [record] = world.act2.records

@@ -103,6 +103,13 @@ def test_a_server_in_trouble_is_asked_in_the_newer_form_again(sim: Simulator) ->
     assert (newer, older != newer) == (again, True)
 
 
+def test_a_server_that_names_a_time_is_asked_nothing_else_before(sim: Simulator) -> None:
+    sim.fault(Fault("status", path=CONNECT, status=503, retry_after="1"))
+    assert ids(sync(sim, Memory(), more=login_for(sim))) == {1, 2, 3}
+    one, other = logins(sim)
+    assert one == other
+
+
 def test_who_may_not_log_in_is_told_so(sim: Simulator) -> None:
     sim.fault(Fault("error", path=CONNECT, status=403, code=40304000, times=None))
     with pytest.raises(Refused, match="40304000"):

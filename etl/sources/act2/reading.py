@@ -152,7 +152,7 @@ class Reader:
         hosts = self._hosts(done, seen)
         asked_at = min(detail.asked_at, hosts.asked_at)
         debts = self._debts(done, hosts, done_seen_at)
-        return self._record(done, hosts, asked_at, debts, _owned(item))
+        return self._record(done, hosts, asked_at, debts, _owned(item, done))
 
     def status(self, record_id: str) -> Status:
         """The status that the detail tells; where there is no detail, what the database holds."""
@@ -297,9 +297,11 @@ def _with_listed(detail: Item, entry: Entry | None) -> Item:
     return {**{n: listed[n] for names in missing for n in names if n in listed}, **detail}
 
 
-def _owned(item: Item) -> tuple[str, ...] | None:
-    """The columns of a detail: all but the times that nobody told."""
+def _owned(item: Item, done: Execution) -> tuple[str, ...] | None:
+    """The columns of a detail: all but the times that nobody told. What runs has no end, told or
+    not: one that is held is of an earlier run."""
     untold = {c for c, names in _TIMES.items() if not any(name in item for name in names)}
+    untold -= set() if done.over else {"finished_at"}
     return tuple(c for c in JobRecord._fields if c not in untold) if untold else None
 
 

@@ -17,6 +17,7 @@ from etl import redact
 from etl.errors import BadRequest, Malformed, Refused, SourceFailed, Transient, Unauthorized
 from etl.http import Credentials, Reply
 from etl.http import Login as Call
+from etl.http.judging import retry_wish
 from etl.redact import Secret
 from etl.sources.explorer.answers import judge
 from etl.sources.explorer.settings import PREFIX, ExplorerSettings, Login
@@ -139,7 +140,7 @@ def _entered_or_else(reply: Reply) -> Json:
     try:
         return _entered(reply)
     except Transient as error:
-        if reply.status in _LATER:
+        if reply.status in _LATER or retry_wish(reply) is not None:
             raise
         raise _InTrouble(str(error)) from None
 
