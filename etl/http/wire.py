@@ -27,9 +27,10 @@ from etl.clock import Clock
 from etl.errors import EtlError, Refused, SourceFailed, Stopped, Transient, Usage
 from etl.http.address import origin_of, root_of, shown
 from etl.http.body import read_body
+from etl.http.cutting import Cutter, Flow
 from etl.http.halt import Halt
 from etl.http.platform import HttpSettings, Reply
-from etl.http.sockets import Adapter, Asked, Cutter, Flow
+from etl.http.sockets import Adapter, Asked
 
 for _name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.response"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)  # they log URLs with their queries
