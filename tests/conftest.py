@@ -18,6 +18,7 @@ import itertools
 import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import databases
 import pytest
@@ -27,6 +28,8 @@ from hypothesis import HealthCheck, settings
 import etl
 from etl import redact
 from etl.db import Database, open_database
+from etl.http import Api
+from etl.http.hub import hub
 
 settings.register_profile(
     "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -168,3 +171,19 @@ def _opened(url: str) -> Iterator[Database]:
     opened = open_database(url)
     yield opened
     opened.close()
+
+
+@pytest.fixture(params=["by a thread", "by a reader"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Api.get` asks in the thread of the test, and then as a reader of the pool does."""
+    if request.param == "by a thread":
+        return
+    get = Api.get
+
+    def by_a_reader(api: Api, *arguments: Any, **named: Any) -> Any:
+        if hub() is not None:
+            return get(api, *arguments, **named)
+        (future,) = api.map(lambda _: get(api, *arguments, **named), [None])
+        return future.result()
+
+    monkeypatch.setattr(Api, "get", by_a_reader)

@@ -14,6 +14,8 @@ from http_kit import START, FakeClock, opened
 
 from etl.errors import Gone, Malformed, Refused, Transient, Usage
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 
 def test_paths_are_appended_and_parameters_quoted() -> None:
     with HostileServer(answer()) as server, opened(f"{server.url}/base/") as api:

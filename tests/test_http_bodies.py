@@ -12,6 +12,8 @@ from http_kit import opened
 
 from etl.errors import TooLarge
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 MIB = 2**20
 
 

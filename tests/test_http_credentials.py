@@ -14,6 +14,8 @@ from http_kit import REFUSED, START, FakeClock, Token, accepting, all_at_once, k
 from etl.errors import Unauthorized
 from etl.http import Login, Registry
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 
 def test_a_refused_token_is_renewed_once_and_the_call_repeated() -> None:
     token = Token("old", "new")

@@ -31,6 +31,8 @@ from etl.errors import (
     Unauthorized,
 )
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 LOGIN_PAGE = "<!doctype html><html><title>Sign in</title></html>"
 NESTED = "[" * 20_000 + "]" * 20_000
 GZIP = {"Content-Encoding": "gzip"}

@@ -12,6 +12,8 @@ from http_kit import FakeClock, Token, accepting, all_at_once, judge, opened
 from etl.errors import EtlError, Refused, Transient, Unauthorized
 from etl.http import Login, Registry
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 
 class NotYet(Token):
     """Has nothing to show before its first login."""

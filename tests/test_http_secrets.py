@@ -14,6 +14,8 @@ from http_kit import Token, opened
 from etl.errors import EtlError, Refused, Usage
 from etl.http.address import shown
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 SECRET = "hunter2-and-a-very-long-tail-7d1f"
 QUERY: dict[str, str | int] = {"access_token": SECRET, "page": 1}
 

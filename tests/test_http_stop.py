@@ -20,6 +20,8 @@ from etl.errors import Stopped
 from etl.http import Api, Login
 from etl.units import Rate
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 SOON_S = 3.0
 
 

@@ -15,6 +15,8 @@ from etl.errors import Malformed, Transient
 from etl.http import retrying
 from etl.units import Rate
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 DATE = {"Date": format_datetime(START, usegmt=True)}
 
 

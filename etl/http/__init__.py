@@ -2,8 +2,9 @@
 
 An `Api` is what readers get (`open_api`): `get` asks, `map` asks many things at once, `pause`
 waits. Behind it: `calling` (one question to its answer), `retrying` (tenacity), `account`, `gate`
-and `budget` (who may send what when), `wire`, `sockets` and `body` (requests, and how a call is
-ended from outside), `judging` (what a status means).
+and `budget` (who may send what when), `wire`, `sockets`, `cutting` and `body` (requests, and how
+a call is ended from outside), `judging` (what a status means); `pool` and `hub` (many readers in
+one thread).
 """
 
 from etl.http.account import ACCOUNTS, Registry

@@ -20,6 +20,7 @@ from etl.http.address import Origin
 from etl.http.budget import InFlight, SlidingWindow, Slots
 from etl.http.gate import Gate
 from etl.http.halt import Halt
+from etl.http.hub import Changes
 from etl.http.pace import Pace
 from etl.http.platform import Credentials
 from etl.units import Rate
@@ -67,7 +68,7 @@ class Account:
     def __init__(self, clock: Clock, slots: Slots) -> None:
         self._clock = clock
         self._slots = slots
-        self._changed = threading.Condition()
+        self._changed = Changes()
         self._members: list[Member] = []
         self._gates: list[Gate] = []
         self._in_flight = 0

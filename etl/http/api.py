@@ -90,10 +90,11 @@ class Api:
         return self._caller.get(question, min(attempts or self._attempts, self._attempts))
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[Future[R]]:
-        """`function` of each item on `concurrency` threads, in order.
+        """`function` of each item, by readers that take turns in one thread, in order.
 
-        Called within one of them it runs there, at once. When it is time to end the futures
-        raise Stopped; `close` cancels those that have not begun.
+        Others go on while one waits in `get` or `pause`, not while it does anything else. Called
+        by one of them it is done there, at once. When it is time to end the futures raise
+        Stopped; `close` cancels those that have not begun.
         """
         return self._pool.map(function, items)
 

@@ -31,6 +31,7 @@ from etl.http.account import Account, Outcome, Ticket
 from etl.http.address import Origin, origin_of, shown
 from etl.http.gate import Gate
 from etl.http.halt import Halt
+from etl.http.hub import aside, give_way
 from etl.http.judging import describe, excerpt, is_overload, judge_status, named_limit, retry_wish
 from etl.http.platform import Answer, Judge, Reply
 from etl.http.retrying import Patience
@@ -159,6 +160,7 @@ class Caller:
             else:
                 self._account.done(ticket, Outcome.ACCEPTED if moved is None else Outcome.OTHER)
                 if moved is None:
+                    give_way()
                     return Answer(content, asked_at, reply.size)
                 question, again = moved, False
                 continue
@@ -174,7 +176,7 @@ class Caller:
         log.info("the credentials are renewed: %s", refusal)
         failure: SourceFailed | None = None
         try:
-            if not self._gate.credentials.renew(self.login):
+            if not aside(partial(self._gate.credentials.renew, self.login)):
                 failure = Unauthorized(refusal)
         except SourceFailed as error:
             failure = _clean(error)

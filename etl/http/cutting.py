@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from etl.http.halt import Halt
+from etl.http.hub import whose
 
 _TICK_S = 0.1
 _SLOWEST = 1024  # bytes in every `timeout`; a body below that is cut off
@@ -82,20 +83,20 @@ class Cutter:
             handle.close()
 
     def begin(self, handle: socket.socket, timeout_s: float) -> None:
-        """The calling thread waits for an answer on this connection."""
-        self._flows[threading.get_ident()] = Flow(handle, timeout_s)
+        """Who calls waits for an answer on this connection."""
+        self._flows[whose()] = Flow(handle, timeout_s)
 
     def flow(self) -> Flow:
-        """The calling thread's answer on its way."""
-        return self._flows[threading.get_ident()]
+        """The answer that comes to who calls."""
+        return self._flows[whose()]
 
     def has_cut(self) -> bool:
-        """Whether the calling thread's answer came too slowly; False if there is none."""
-        flow = self._flows.get(threading.get_ident())
+        """Whether the answer to who calls came too slowly; False if there is none."""
+        flow = self._flows.get(whose())
         return flow is not None and flow.cut_off
 
     def end(self) -> None:
-        self._flows.pop(threading.get_ident(), None)
+        self._flows.pop(whose(), None)
 
     def close(self) -> None:
         self._over.set()

@@ -11,9 +11,9 @@ from __future__ import annotations
 import http.client
 import io
 import re
-import socket
 from collections.abc import Iterator, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, Protocol
 
 from msgspec import Struct
 from requests import PreparedRequest
@@ -65,6 +65,14 @@ class LazyHeaders(Mapping[str, str]):
         return len(self._all())
 
 
+class Stream(Protocol):
+    """What is read and written here of a socket; errors are those of a socket."""
+
+    def sendall(self, data: bytes, /) -> None: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def recv_into(self, buffer: Any, /) -> int: ...
+
+
 class Incoming(Struct):
     """An answer whose head is here. `length` None: the body says itself where it ends.
 
@@ -78,7 +86,7 @@ class Incoming(Struct):
     length: int | None
     reusable: bool
     begun: bytes = b""
-    sock: socket.socket | None = None
+    sock: Stream | None = None
     raw: BaseHTTPResponse | None = None
 
     def pieces(self, progress: Progress) -> Iterator[bytes]:
@@ -117,16 +125,21 @@ def head_of(request: PreparedRequest, root: str) -> bytes:
         target = requote_uri(target)
     if not target.startswith("/"):
         target = f"/{target}"
+    first = f"{request.method} {target} HTTP/1.1\r\n"
+    return first.encode("latin-1") + _fields(root, tuple(request.headers.items()))
+
+
+@lru_cache(maxsize=64)  # most calls differ in their first line alone
+def _fields(root: str, headers: tuple[tuple[str, str], ...]) -> bytes:
     host = root.partition("://")[2].rpartition("@")[2]
     if not host.isascii():
         host = host.encode("idna").decode()
-    lines = [f"{request.method} {target} HTTP/1.1", f"Host: {host}"]
-    for name, value in request.headers.items():
+    lines = [f"Host: {host}"]
+    for name, value in headers:
         if not _NAME.fullmatch(name) or _WRONG_IN_HEADER.search(value):
             raise ValueError(f"a header that cannot be sent: {name}")
         lines.append(f"{name}: {value}")
-    lines.append("\r\n")
-    return "\r\n".join(lines).encode("latin-1")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 def body_of(request: PreparedRequest) -> bytes:
@@ -135,7 +148,7 @@ def body_of(request: PreparedRequest) -> bytes:
     return body.encode() if isinstance(body, str) else body
 
 
-def receive(sock: socket.socket, method: str) -> Incoming:
+def receive(sock: Stream, method: str) -> Incoming:
     """Waits for the head of an answer. Raises ProtocolError, OSError, TimeoutError."""
     came = sock.recv(PIECE)
     end = came.find(b"\r\n\r\n")
@@ -149,7 +162,7 @@ def receive(sock: socket.socket, method: str) -> Incoming:
     return _plain(head, came[end + 4 :], sock) or _unusual(sock, came, method)
 
 
-def _plain(head: bytes, begun: bytes, sock: socket.socket) -> Incoming | None:
+def _plain(head: bytes, begun: bytes, sock: Stream) -> Incoming | None:
     """The answer if its head holds nothing unusual and says how long its body is."""
     first = _PLAIN_HEAD.match(head + b"\r\n")
     if first is None or first[1] in _NO_BODY:
@@ -172,7 +185,7 @@ def _plain(head: bytes, begun: bytes, sock: socket.socket) -> Incoming | None:
     )
 
 
-def _unusual(sock: socket.socket, came: bytes, method: str) -> Incoming:
+def _unusual(sock: Stream, came: bytes, method: str) -> Incoming:
     made = http.client.HTTPResponse(_Replayed(sock, came), method=method)  # type: ignore[arg-type]
     try:
         made.begin()
@@ -210,7 +223,7 @@ def _pieces_of(raw: BaseHTTPResponse, progress: Progress) -> Iterator[bytes]:
 class _Replayed:
     """A socket, as far as http.client needs one, that gives `came` before anything else."""
 
-    def __init__(self, sock: socket.socket, came: bytes) -> None:
+    def __init__(self, sock: Stream, came: bytes) -> None:
         self._stream = _Stream(sock, came)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
@@ -218,7 +231,7 @@ class _Replayed:
 
 
 class _Stream(io.RawIOBase):
-    def __init__(self, sock: socket.socket, came: bytes) -> None:
+    def __init__(self, sock: Stream, came: bytes) -> None:
         self._sock = sock
         self._came = came
 

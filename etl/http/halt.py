@@ -6,6 +6,7 @@ import threading
 
 from etl.clock import Clock
 from etl.errors import Stopped
+from etl.http.hub import aside
 
 
 class Halt:
@@ -30,5 +31,5 @@ class Halt:
     def wait(self, seconds: float) -> None:
         """Waits `seconds` of the clock. Raises Stopped as soon as it is time to end."""
         self.check()
-        self._clock.wait(self._event, seconds)
+        aside(lambda: self._clock.wait(self._event, seconds))
         self.check()

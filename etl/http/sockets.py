@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 from collections import deque
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
@@ -16,11 +18,17 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError
 from urllib3.response import BaseHTTPResponse, HTTPResponse
-from urllib3.util import wait_for_read
+from urllib3.util import wait_for_read, wait_for_write
 
 from etl.http.address import root_of
 from etl.http.cutting import Cutter
-from etl.http.exchange import Incoming, body_of, head_of, incoming, receive
+from etl.http.exchange import Incoming, Stream, body_of, head_of, incoming, receive
+from etl.http.hub import Hub, aside, hub
+
+R = TypeVar("R")
+
+_IN_A_ROW = 32
+"""So many pieces of an answer are read before others may go on."""
 
 
 class _Cuttable(HTTPConnection):
@@ -28,6 +36,8 @@ class _Cuttable(HTTPConnection):
 
     cutter: Cutter
     handle: socket.socket | None = None
+    hub: Hub | None = None
+    """Whose reader reads here, or has read."""
 
     def _new_conn(self) -> socket.socket:
         timeout_s = float(self.timeout or 0)
@@ -44,10 +54,20 @@ class _Cuttable(HTTPConnection):
         return super().getresponse()
 
     def close(self) -> None:
+        if self.hub is not None:
+            self.hub.forget(self.sock.fileno())
+            self.hub = None
         super().close()
         if self.handle is not None:
             self.cutter.drop(self.handle)
             self.handle = None
+
+    def taken(self, timeout_s: float) -> Stream:
+        """The socket for whoever asks now, a thread of its own or a reader of a hub."""
+        here = hub()
+        if here is not None:
+            self.hub = here
+        return self.sock if here is None else _Shared(self.sock, here, timeout_s)
 
     def let_kernel_wait(self, timeout_s: float) -> None:
         """Blocking calls with the kernel's own timeout, whose end is a BlockingIOError.
@@ -77,8 +97,67 @@ class _CuttableTls(_Cuttable, HTTPSConnection):
     def let_kernel_wait(self, _timeout_s: float) -> None:
         """TLS reads ahead: only Python's own timeouts hold for all of an answer."""
 
+    def taken(self, timeout_s: float) -> Stream:
+        here = hub()
+        if here is None:
+            self.sock.settimeout(timeout_s)
+            return self.sock
+        self.hub = here
+        self.sock.settimeout(0)
+        return _SharedTls(self.sock, here, timeout_s)
+
     def is_idle(self) -> bool:
         return not wait_for_read(self.sock, timeout=0.0)
+
+
+class _Shared:
+    """A socket to a reader: others go on while it waits. Raises TimeoutError."""
+
+    def __init__(self, sock: socket.socket, hub: Hub, timeout_s: float) -> None:
+        self._sock = sock
+        self._hub = hub
+        self._timeout_s = timeout_s
+
+    def sendall(self, data: bytes) -> None:
+        self._sock.sendall(data)  # a question is small
+
+    def recv(self, size: int) -> bytes:
+        while True:
+            self._hub.until_readable(self._sock, self._timeout_s)
+            with contextlib.suppress(BlockingIOError):
+                return self._sock.recv(size, socket.MSG_DONTWAIT)
+
+    def recv_into(self, buffer: Any) -> int:
+        came = self.recv(len(buffer))
+        buffer[: len(came)] = came
+        return len(came)
+
+
+class _SharedTls(_Shared):
+    """The same over TLS, which may hold what has come, and write in order to read."""
+
+    _read = 0
+
+    def sendall(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self._once(lambda: self._sock.send(left)) :]  # noqa: B023 - called at once
+
+    def recv(self, size: int) -> bytes:
+        self._read += 1
+        if self._read % _IN_A_ROW == 0:  # what came ahead is there without waiting
+            self._hub.breathe()
+        return self._once(lambda: self._sock.recv(size))
+
+    def _once(self, do: Callable[[], R]) -> R:
+        while True:
+            try:
+                return do()
+            except ssl.SSLWantReadError:
+                self._hub.until_readable(self._sock, self._timeout_s)
+            except ssl.SSLWantWriteError:
+                if not self._hub.aside(partial(wait_for_write, self._sock, self._timeout_s)):
+                    raise TimeoutError(f"nothing sent in {self._timeout_s:g} s") from None
 
 
 class _Line:
@@ -98,10 +177,11 @@ class _Line:
         try:
             assert connection.handle is not None  # noqa: S101 - it is connected
             self._cutter.begin(connection.handle, timeout_s)
+            stream = connection.taken(timeout_s)
             # Whoever closes early may have answered before.
             with contextlib.suppress(BrokenPipeError):
-                connection.sock.sendall(head + body_of(request))
-            asked.incoming = receive(connection.sock, request.method or "GET")
+                stream.sendall(head + body_of(request))
+            asked.incoming = receive(stream, request.method or "GET")
         except BaseException:
             asked.broken()
             raise
@@ -120,7 +200,7 @@ class _Line:
         made: _Cuttable = self._pool._new_conn()
         made.timeout = timeout_s
         try:
-            made.connect()
+            aside(made.connect)
             made.let_kernel_wait(timeout_s)
         except BaseException:
             made.close()

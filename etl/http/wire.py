@@ -6,7 +6,8 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Set, ValuesView
+from functools import partial
 
 import requests
 import urllib3
@@ -29,6 +30,7 @@ from etl.http.address import origin_of, root_of, shown
 from etl.http.body import read_body
 from etl.http.cutting import Cutter, Flow
 from etl.http.halt import Halt
+from etl.http.hub import aside
 from etl.http.platform import HttpSettings, Reply
 from etl.http.sockets import Adapter, Asked
 
@@ -74,13 +76,23 @@ class Wire:
 
         Raises Transient, Refused, TooLarge, Malformed or Stopped.
         """
+        proxies = self._proxies_for(request.url or "")
+        if not proxies:
+            return self._exchange(request, silence, arrived, proxies)
+        return aside(partial(self._exchange, request, silence, arrived, proxies))  # urllib3 blocks
+
+    def _exchange(
+        self,
+        request: requests.PreparedRequest,
+        silence: Silence,
+        arrived: Callable[[], None],
+        proxies: dict[str, str],
+    ) -> Reply:
         began = time.monotonic()
         flow: Flow | None = None
         failure: EtlError
         try:
-            asked = self._adapter.ask(
-                request, self._timeout_s, self._verify, self._proxies_for(request.url or "")
-            )
+            asked = self._adapter.ask(request, self._timeout_s, self._verify, proxies)
             arrived()
             flow = self._cutter.flow()
             flow.head_received()
@@ -169,6 +181,11 @@ class Headers(CaseInsensitiveDict[str]):
         made = Headers.__new__(Headers)
         made._store = self._store.copy()  # type: ignore[attr-defined]  # of requests
         return made
+
+    def items(self) -> ValuesView[tuple[str, str]]:  # type: ignore[override]
+        """Names and values, at once; requests looks every name up."""
+        found: ValuesView[tuple[str, str]] = self._store.values()  # type: ignore[attr-defined]
+        return found
 
 
 def prepared(

@@ -26,6 +26,7 @@ from etl.errors import DatabaseTrouble
 from etl.http import Registry, Slots
 from etl.http.address import Origin
 from etl.http.budget import SlidingWindow, Slowed
+from etl.http.hub import whose
 from etl.ledger.insertion import insert_once
 from etl.ledger.process import this_process
 from etl.ledger.seats import server_now
@@ -87,7 +88,7 @@ class SharedSlots(Slots):
         self._changed = threading.Condition()
         self._rates: tuple[Rate, ...] = ()
         self._askers: set[int] = set()
-        """Threads that asked in vain since the last draw."""
+        """Who asked in vain since the last draw."""
         self._stock = 0
         self._on_the_way = 0
         self._arrived: deque[float] = deque(maxlen=_REMEMBERED)
@@ -137,7 +138,7 @@ class SharedSlots(Slots):
         self._rates = limits
         if self._stock > 0:
             return True
-        self._askers.add(threading.get_ident())
+        self._askers.add(whose())
         self._changed.notify()
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="budget", daemon=True)
