@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import operator
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from datetime import datetime, tzinfo
 
 from msgspec import Struct, field
@@ -202,8 +203,9 @@ class Book(Struct):
         first = self.summary(1)
         if self.measured or len(first.entries) > first.hi - first.lo:
             self.measure(1)
+        beyond = self._beyond()
         last = self.summary(self.pages) if self.pages > 1 else first
-        if not self.measured and self._lies(first, last):
+        if not self.measured and self._lies(first, last, beyond):
             self.measure(self.pages)
             last = self.summary(self.pages)
         self.order = _order(first, self._told(last))
@@ -211,7 +213,17 @@ class Book(Struct):
             view.lo, view.hi = self.ranks(view.number, view.size)
         return first, last
 
-    def _lies(self, first: View, last: View) -> bool:
+    def _beyond(self) -> tuple[int, Future[shapes.Listing]] | None:
+        """The number of the page behind the last, and what comes of it, asked for meanwhile; None
+        where the last page shows that it is the last."""
+        if self.measured or not self.total or self.total % self.size:
+            return None
+        number, asked = self.pages + 1, self.size
+        return number, self.api.map(lambda n: self._listing(n, asked, 1)[0], [number])[0]
+
+    def _lies(
+        self, first: View, last: View, beyond: tuple[int, Future[shapes.Listing]] | None
+    ) -> bool:
         """Whether there are more records than the total says; tried where it cannot be seen."""
         if len(last.entries) > last.hi - last.lo:
             return True
@@ -219,15 +231,14 @@ class Book(Struct):
             return True  # only a page of hosts' rows may hide a record
         if not self.total or self.total % self.size:
             return self._repeats(first, last)
-        total = self.total
+        if beyond is None or beyond[0] != self.pages + 1:
+            beyond = self._beyond()
         try:
-            beyond = self.ask(self.pages + 1, attempts=1)
+            shown = beyond[1].result().entries if beyond else {}
         except (Refused, Transient, Malformed):
             return False
-        finally:
-            self.total = total
-        new = beyond.entries.keys() - last.entries.keys()
-        return bool(new) or (bool(beyond.entries) and self._repeats(first, last))
+        new = shown.keys() - last.entries.keys()
+        return bool(new) or (bool(shown) and self._repeats(first, last))
 
     def _repeats(self, first: View, last: View) -> bool:
         """Whether the last page is another one once more: the list ends before it."""

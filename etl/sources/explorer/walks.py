@@ -127,7 +127,11 @@ class _OldestFirst:
         before: Step[Entry] | None = None
         self._gaps.begin()
         for step in walked:
-            self._check(step, before, interval)
+            try:
+                self._check(step, before, interval)
+            except _Disobedient:
+                yield self._found.take(step, False, None)  # they are jobs all the same
+                raise
             gap = self._gaps.before(step)
             known = self._ordered and not gap and not _shrank(before, step)
             yield self._found.take(step, known, self._progress(step))
