@@ -34,7 +34,7 @@ from etl.values import Json
 BATCH_ROWS = 10_000
 BATCH_SIZE = 2 * 2**20
 """Rows, and characters of long texts, after which a batch is written."""
-BATCH_S = 0.5
+BATCH_S = 0.2
 _PAGES_AHEAD = 1  # beside the one that waits to be put there
 _MANY = 50
 """Records of a page that are enough to read ahead: the next one is asked for when they are begun
