@@ -156,6 +156,24 @@ def test_those_that_only_send_go_before_those_that_work(shared: Hub) -> None:
     assert order == ["sends", "works"]
 
 
+def test_who_was_woken_by_a_reader_at_work_goes_on_at_once(shared: Hub) -> None:
+    turns: list[Turn] = []
+
+    def waits() -> bool:
+        turns.append(Turn(here()))
+        woken = turns[0].wait(10)
+        turns[1].wake()
+        return woken
+
+    def works() -> bool:
+        here().breathe()
+        turns.append(Turn(here()))
+        turns[0].wake()
+        return turns[1].wait(2)
+
+    assert run(shared, waits, works) == [True, True]
+
+
 def test_closing_gives_back_what_has_not_begun() -> None:
     closing = Hub("etl-http", 1)
     begun, go_on = threading.Event(), threading.Event()

@@ -28,6 +28,9 @@ R = TypeVar("R")
 
 _running = threading.local()
 
+_TICK_S = 0.1
+"""How often whoever has waited for too long is looked for while there is much to do."""
+
 
 def hub() -> Hub | None:
     """The hub whose reader is asking; None in a thread of one's own."""
@@ -147,6 +150,7 @@ class Hub:
         self._parked: set[Turn] = set()
         self._woken: deque[Turn] = deque()
         """By other threads."""
+        self._look_again_at = 0.0
         self._closed = False
         self._helpers = ThreadPoolExecutor(size, f"{name}-aside")
         self._watched: dict[int, _Watch] = {}
@@ -276,9 +280,15 @@ class Hub:
 
     def _look(self) -> None:
         """Waits for news; those that it is for are ready then."""
-        earliest = min((turn.until for turn in self._parked), default=math.inf)
-        wait_s = None if math.isinf(earliest) else max(0.0, earliest - time.monotonic())
-        for key, _ in self._selector.select(0.0 if self._later or self._woken else wait_s):
+        now = time.monotonic()
+        busy = self._ready or self._later or self._woken
+        earliest = math.inf
+        wait_s: float | None = 0.0
+        if not busy or now >= self._look_again_at:
+            self._look_again_at = now + _TICK_S
+            earliest = min((turn.until for turn in self._parked), default=math.inf)
+            wait_s = None if math.isinf(earliest) else max(0.0, earliest - now)
+        for key, _ in self._selector.select(0.0 if busy else wait_s):
             watch: _Watch | None = key.data
             if watch is None:
                 self._poked.recv(1 << 12)
@@ -290,8 +300,7 @@ class Hub:
                 watch.turn = None
         while self._woken:
             self._ready.append(self._woken.popleft())
-        now = time.monotonic()
-        if now >= earliest:
+        if earliest < math.inf and (now := time.monotonic()) >= earliest:
             for turn in self._parked:
                 if turn.until <= now:
                     turn.late = True

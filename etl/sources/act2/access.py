@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 import requests
 
@@ -87,11 +86,15 @@ def judge(reply: Reply) -> Json:
     if not 200 <= reply.status < 300:
         raise _http_failure(reply)
     content = _content(reply)
-    path = urlsplit(reply.address).path
+    path = _path(reply)
     if not _may_answer(path, content):
         came = "an empty object" if content == {} else type(content).__name__
         raise Malformed(f"{reply.url}: nothing of what was asked for came, but {came}")
     return content
+
+
+def _path(reply: Reply) -> str:
+    return reply.address.partition("?")[0]
 
 
 def _may_answer(path: str, content: Json) -> bool:
@@ -153,7 +156,7 @@ def _http_failure(reply: Reply) -> SourceFailed:
             return BadRequest(str(failure))
     if reply.status == HTTPStatus.NOT_FOUND:
         said = f"{reply.url}: HTTP 404; is url the Act2 master's?"
-        is_list = urlsplit(reply.address).path.endswith(PAGE)
+        is_list = _path(reply).endswith(PAGE)
         return Refused(said) if is_list else BadRequest(said)  # of one record: the others go on
     return _by_status(reply)
 
