@@ -29,13 +29,14 @@ from etl.errors import (
 )
 from etl.http.account import Account, Outcome, Ticket
 from etl.http.address import Origin, origin_of, shown
+from etl.http.exchange import Prepared
 from etl.http.gate import Gate
 from etl.http.halt import Halt
 from etl.http.hub import aside, give_way
 from etl.http.judging import describe, excerpt, is_overload, judge_status, named_limit, retry_wish
 from etl.http.platform import Answer, Judge, Reply
 from etl.http.retrying import Patience
-from etl.http.wire import Headers, Silence, Wire, prepared
+from etl.http.wire import Headers, Silence, Wire
 from etl.redact import known, masked
 
 log = logging.getLogger("etl.http")
@@ -63,6 +64,13 @@ class Question(Struct, frozen=True):
     @property
     def where(self) -> str:
         return f"{self.method} {shown(self.url)}"
+
+    def prepared(self) -> Prepared:
+        """As it goes on the wire, but for what the credentials add."""
+        headers = self.headers.copy()
+        if self.body is not None:
+            headers["Content-Length"] = str(len(self.body))
+        return Prepared(self.method, self.url, headers, self.body)
 
 
 class Counters:
@@ -144,12 +152,13 @@ class Caller:
         """One attempt: redirects are followed, and refused credentials renewed."""
         again = False
         while True:
+            request = question.prepared()
             ticket = self._account.admit(self._gate, self._halt)
             asked_at = self._clock.now()
             if again:
                 self.counters.add(retries=1)
             try:
-                reply = self._send(question, ticket, silence)
+                reply = self._send(question, request, ticket, silence)
                 moved = _moved(question, reply)
                 content = None if moved is not None else self._judged(question, reply, ticket)
             except Unauthorized as error:
@@ -186,9 +195,10 @@ class Caller:
     def _reply(self, judge: Judge | None, question: Question, silence: Silence) -> Reply:
         """One attempt of a login."""
         while True:
+            request = question.prepared()
             ticket = self._account.admit(None, self._halt)
             try:
-                reply = self._send(question, ticket, silence)
+                reply = self._send(question, request, ticket, silence)
                 moved = _moved(question, reply)
                 if moved is None and judge is not None:
                     self._judged(question, reply, ticket, judge)
@@ -202,8 +212,9 @@ class Caller:
                 return reply
             question = moved
 
-    def _send(self, question: Question, ticket: Ticket, silence: Silence) -> Reply:
-        request = prepared(question.method, question.url, question.headers, question.body)
+    def _send(
+        self, question: Question, request: Prepared, ticket: Ticket, silence: Silence
+    ) -> Reply:
         if ticket.gate is not None:
             ticket.gate.credentials.apply(request)
             _remember(question, request, ticket)

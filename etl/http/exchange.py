@@ -8,6 +8,7 @@ http.client and urllib3, which read it as they always do.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import re
@@ -17,11 +18,13 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 from requests import PreparedRequest
+from requests.structures import CaseInsensitiveDict
 from requests.utils import requote_uri
 from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import IncompleteRead, ProtocolError
 from urllib3.response import BaseHTTPResponse
 
+from etl.http.address import root_of
 from etl.http.body import PIECE, Progress
 
 _LONGEST_HEAD = 1 << 16
@@ -115,18 +118,44 @@ class Incoming(Struct):
         return original is None or (original.isclosed() and not original.will_close)
 
 
-def head_of(request: PreparedRequest, root: str) -> bytes:
-    """Request line and headers as they are sent; `root` is the URL up to its path.
+class Prepared(PreparedRequest):
+    """A request without the guesses that `requests` makes; its first line is there before its turn
+    to be sent."""
+
+    def __init__(
+        self, method: str, url: str, headers: CaseInsensitiveDict[str], body: bytes | None
+    ) -> None:
+        super().__init__()
+        self.method = method
+        self.url = url
+        self.headers = headers
+        self.body = body
+        self.root = root_of(url)
+        self._first: tuple[str, bytes] | None = None
+        with contextlib.suppress(ValueError):  # whoever sends it is told
+            self.head_line()
+
+    def head_line(self) -> bytes:
+        """The first line as it is sent, whoever has changed the URL meanwhile."""
+        url = self.url or ""
+        if self._first is None or self._first[0] is not url:
+            self._first = url, self._line(url[len(self.root) :].partition("#")[0])
+        return self._first[1]
+
+    def _line(self, target: str) -> bytes:
+        if not _SAFE_TARGET.fullmatch(target):
+            target = requote_uri(target)
+        if not target.startswith("/"):
+            target = f"/{target}"
+        return f"{self.method} {target} HTTP/1.1\r\n".encode("latin-1")
+
+
+def head_of(request: Prepared) -> bytes:
+    """Request line and headers as they are sent.
 
     Raises ValueError for what must not stand in a head: a line break in a secret.
     """
-    target = (request.url or "")[len(root) :].partition("#")[0]
-    if not _SAFE_TARGET.fullmatch(target):
-        target = requote_uri(target)
-    if not target.startswith("/"):
-        target = f"/{target}"
-    first = f"{request.method} {target} HTTP/1.1\r\n"
-    return first.encode("latin-1") + _fields(root, tuple(request.headers.items()))
+    return request.head_line() + _fields(request.root, tuple(request.headers.items()))
 
 
 @lru_cache(maxsize=64)  # most calls differ in their first line alone
@@ -142,7 +171,7 @@ def _fields(root: str, headers: tuple[tuple[str, str], ...]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def body_of(request: PreparedRequest) -> bytes:
+def body_of(request: Prepared) -> bytes:
     """The body as it is sent; empty where there is none."""
     body = request.body or b""
     return body.encode() if isinstance(body, str) else body

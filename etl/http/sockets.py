@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -20,9 +19,8 @@ from urllib3.exceptions import ConnectTimeoutError
 from urllib3.response import BaseHTTPResponse, HTTPResponse
 from urllib3.util import wait_for_read, wait_for_write
 
-from etl.http.address import root_of
 from etl.http.cutting import Cutter
-from etl.http.exchange import Incoming, Stream, body_of, head_of, incoming, receive
+from etl.http.exchange import Incoming, Prepared, Stream, body_of, head_of, incoming, receive
 from etl.http.hub import Hub, aside, hub
 
 R = TypeVar("R")
@@ -169,9 +167,9 @@ class _Line:
         self._idle: deque[_Cuttable] = deque()
         self._closed = False
 
-    def ask(self, request: PreparedRequest, root: str, timeout_s: float) -> Asked:
+    def ask(self, request: Prepared, timeout_s: float) -> Asked:
         """Sends `request` and waits for the head of the answer."""
-        head = head_of(request, root)
+        head = head_of(request)
         connection = self._connection(timeout_s)
         asked = Asked(self, connection)
         try:
@@ -284,7 +282,7 @@ class Adapter(HTTPAdapter):
 
     def ask(
         self,
-        request: PreparedRequest,
+        request: Prepared,
         timeout_s: float,
         verify: bool | str,
         proxies: Mapping[str, str],
@@ -295,11 +293,11 @@ class Adapter(HTTPAdapter):
                 request, stream=True, timeout=(timeout_s,) * 2, verify=verify, proxies=proxies
             )
             return _AskedByProxy(response.raw)
-        root = root_of(request.url or "")
-        line = self._lines.get(root) or self._line(root, request, verify)
-        return line.ask(request, root, timeout_s)
+        line = self._lines.get(request.root) or self._line(request, verify)
+        return line.ask(request, timeout_s)
 
-    def _line(self, root: str, request: PreparedRequest, verify: bool | str) -> _Line:
+    def _line(self, request: Prepared, verify: bool | str) -> _Line:
+        root = request.root
         with self._lock:
             if root not in self._lines:
                 pool: Any = self.get_connection_with_tls_context(request, verify)

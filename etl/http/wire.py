@@ -26,9 +26,10 @@ from urllib3.exceptions import (
 
 from etl.clock import Clock
 from etl.errors import EtlError, Refused, SourceFailed, Stopped, Transient, Usage
-from etl.http.address import origin_of, root_of, shown
+from etl.http.address import origin_of, shown
 from etl.http.body import read_body
 from etl.http.cutting import Cutter, Flow
+from etl.http.exchange import Prepared
 from etl.http.halt import Halt
 from etl.http.hub import aside
 from etl.http.platform import HttpSettings, Reply
@@ -69,21 +70,19 @@ class Wire:
         if not settings.verify_tls:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
-    def exchange(
-        self, request: requests.PreparedRequest, silence: Silence, arrived: Callable[[], None]
-    ) -> Reply:
+    def exchange(self, request: Prepared, silence: Silence, arrived: Callable[[], None]) -> Reply:
         """Sends one request and reads its answer; `arrived` is called when the head is here.
 
         Raises Transient, Refused, TooLarge, Malformed or Stopped.
         """
-        proxies = self._proxies_for(request.url or "")
+        proxies = self._proxies_for(request.root)
         if not proxies:
             return self._exchange(request, silence, arrived, proxies)
         return aside(partial(self._exchange, request, silence, arrived, proxies))  # urllib3 blocks
 
     def _exchange(
         self,
-        request: requests.PreparedRequest,
+        request: Prepared,
         silence: Silence,
         arrived: Callable[[], None],
         proxies: dict[str, str],
@@ -116,7 +115,7 @@ class Wire:
         self._cutter.close()
         self._adapter.close()
 
-    def _read(self, request: requests.PreparedRequest, asked: Asked, flow: Flow) -> Reply:
+    def _read(self, request: Prepared, asked: Asked, flow: Flow) -> Reply:
         whole = False
         try:
             good = 200 <= asked.incoming.status < 300
@@ -134,15 +133,14 @@ class Wire:
             texts,
         )
 
-    def _proxies_for(self, url: str) -> dict[str, str]:
+    def _proxies_for(self, root: str) -> dict[str, str]:
         """The environment's proxy, never for this machine itself."""
-        root = root_of(url)
         if root not in self._proxies:
             loopback = origin_of(root).is_loopback
             self._proxies[root] = {} if loopback else get_environ_proxies(root)
         return self._proxies[root]
 
-    def _explain(self, request: requests.PreparedRequest, error: Exception) -> EtlError:
+    def _explain(self, request: Prepared, error: Exception) -> EtlError:
         if self._halt.is_set():
             return Stopped("told to stop")
         where = f"{request.method} {shown(request.url or '')}"
@@ -186,20 +184,6 @@ class Headers(CaseInsensitiveDict[str]):
         """Names and values, at once; requests looks every name up."""
         found: ValuesView[tuple[str, str]] = self._store.values()  # type: ignore[attr-defined]
         return found
-
-
-def prepared(
-    method: str, url: str, headers: Headers, body: bytes | None = None
-) -> requests.PreparedRequest:
-    """A request as it goes on the wire, without the guesses that `requests` makes."""
-    request = requests.PreparedRequest()
-    request.method = method
-    request.url = url
-    request.headers = headers.copy()
-    request.body = body
-    if body is not None:
-        request.headers["Content-Length"] = str(len(body))
-    return request
 
 
 def _verify(settings: HttpSettings, url: str) -> bool | str:
