@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from benchmarks.statistics import interval
 TINY = SETS["tiny"]
 
 
-def test_a_tiny_run_is_right_and_says_what_it_cost() -> None:
-    command = [sys.executable, "-m", "benchmarks", "--alone", "--set", "tiny", "--rounds", "1"]
+def tiny(*more: str) -> str:
+    """What a run of set tiny on SQLite prints."""
+    command = [sys.executable, "-m", "benchmarks", "--set", "tiny", "--rounds", "1", *more]
     run = subprocess.run(
         [*command, "--databases", "sqlite"],
         cwd=Path(__file__).parent,
@@ -26,10 +28,20 @@ def test_a_tiny_run_is_right_and_says_what_it_cost() -> None:
         check=True,
         timeout=100,
     )
-    first, second = (line.split() for line in run.stdout.splitlines() if "  etl " in line)
     assert "every row of every run is right" in run.stdout
+    return run.stdout
+
+
+def test_a_tiny_run_is_right_and_says_what_it_cost() -> None:
+    first, second = (line.split() for line in tiny("--alone").splitlines() if "  etl " in line)
     assert int(first[5]) >= TINY.requests
     assert int(second[5]) <= 30
+
+
+def test_one_source_alone_is_told_beside_its_latency() -> None:
+    said = tiny("--source", "quality", "--latency-ms", "1", "--in-flight", "2")
+    assert "dlt" not in said.replace("dlt and requests are skipped: left out", "")
+    assert re.search(r"etl, work_s: [\d.]+ times requests × latency ÷ in flight", said)
 
 
 def test_the_sets_are_those_of_the_comparison() -> None:

@@ -3,6 +3,7 @@
 poe benchmark                        set S on SQLite and PostgreSQL, 9 rounds
 poe benchmark --set tiny --rounds 1  seconds, to see that it works
 poe benchmark --latency-ms 20 --in-flight 32
+poe benchmark --latency-ms 20 --in-flight 8 --source graph
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from benchmarks.contestants import (
     rival_python,
 )
 from benchmarks.data import SETS
+from benchmarks.etl_itself import WORK
 from benchmarks.rival_tables import create
 from benchmarks.statistics import interval
 from benchmarks.upstream import running
@@ -50,7 +52,8 @@ class Results:
 
 def main(arguments: Sequence[str]) -> None:
     options = _options(arguments)
-    python, why = (None, "left out") if options.alone else rival_python()
+    alone = options.alone or options.source
+    python, why = (None, "left out") if alone else rival_python()
     if python is None:
         say(f"dlt and requests are skipped: {why}")
     for place in (Path(etl.__file__).parent, Path(__file__).parent):
@@ -59,14 +62,13 @@ def main(arguments: Sequence[str]) -> None:
     if options.only:
         playing = [one for one in playing if one is ETL or one.name in options.only]
     with running(options.set, options.latency_ms) as upstream:
-        with_quality = not options.latency_ms  # as BENCHMARK.md's runs with latency
-        bench = Bench(upstream, options.in_flight, with_quality, python)
+        bench = Bench(upstream, options.in_flight, _sources(options), python)
         say(f"upstream: {upstream.requests_a_second():,.0f} requests/s, {options.latency_ms} ms")
         try:
             for kind in options.databases:
                 with _fresh(kind, bench.directory) as fresh:
                     say(f"\n{kind}, set {options.set}, {options.in_flight} in flight")
-                    _print(_rounds(options, bench, playing, fresh, kind))
+                    _print(_rounds(options, bench, playing, fresh, kind), options)
         finally:
             shutil.rmtree(bench.directory)
 
@@ -81,7 +83,15 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--databases", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--only", nargs="*", default=[], help="these rivals")
     parser.add_argument("--alone", action="store_true", help="no rivals")
+    parser.add_argument("--source", choices=list(WORK), help="no rivals, and this source alone")
     return parser.parse_args(arguments)
+
+
+def _sources(options: argparse.Namespace) -> tuple[str, ...]:
+    if options.source:
+        return (options.source,)
+    # With latency 200 more calls would only take their time.
+    return ("graph", "scripts") if options.latency_ms else tuple(WORK)
 
 
 class _Fresh:
@@ -133,16 +143,16 @@ def _rounds(
             results.first.setdefault(one.name, []).append(bench.run(one, url))
             schema = one.schema if kind == "postgresql" else ""
             verify = partial(check, url, data, schema=schema, as_served=one.as_served)
-            verify(quality=bench.with_quality)
+            verify(sources=bench.sources)
             results.second.setdefault(one.name, []).append(bench.run(one, url))
-            verify(quality=bench.with_quality)
+            verify(sources=bench.sources)
             if kind == "sqlite":
                 Path(url.removeprefix("sqlite:///")).unlink()
     say("every row of every run is right")
     return results
 
 
-def _print(results: Results) -> None:
+def _print(results: Results, options: argparse.Namespace) -> None:
     say(" " * 15 + "whole s   work s   CPU s   MiB  requests  at once")
     for title, costs in (("first load", results.first), ("second pass", results.second)):
         say(title)
@@ -155,6 +165,17 @@ def _print(results: Results) -> None:
             )
         for name in costs.keys() - {ETL.name}:
             _compare(name, costs)
+    if options.latency_ms:
+        _beside_latency(results.first[ETL.name], options)
+
+
+def _beside_latency(runs: Sequence[Cost], options: argparse.Namespace) -> None:
+    """How near the first load comes to as many calls in flight as may be, all the time."""
+    latency_s = options.latency_ms / 1000 / options.in_flight
+    shares = [run.work_s / (run.requests * latency_s) for run in runs]
+    low, high = interval(shares)
+    median = statistics.median(shares)
+    say(f"etl, work_s: {median:.3f} times requests × latency ÷ in flight [{low:.3f} … {high:.3f}]")
 
 
 def _compare(name: str, costs: dict[str, list[Cost]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import zip_longest
 
 from sqlalchemy import create_engine, make_url, text
@@ -24,6 +25,11 @@ _REST = {
     "host_results": "record_id, host_id, host_ip, stdout",
     "quality_instances": "id, name, task_id, run_status",
 }
+_OF = {
+    "graph": ("jobs", "tasks", "sample_rows"),
+    "scripts": ("job_records", "host_results"),
+    "quality": ("quality_instances",),
+}
 _KEYS = {"jobs": 1, "tasks": 2, "sample_rows": 3, "job_records": 1, "host_results": 2}
 
 
@@ -32,10 +38,17 @@ class WrongRows(Exception):
 
 
 def check(
-    database: str, data: DataSet, *, schema: str = "", as_served: bool = False, quality: bool = True
+    database: str,
+    data: DataSet,
+    *,
+    schema: str = "",
+    as_served: bool = False,
+    sources: Iterable[str] = tuple(_OF),
 ) -> int:
-    """Compares all rows; answers how many there are. `as_served`: columns are named as the API
-    names them. Raises WrongRows."""
+    """Compares all rows of `sources`; answers how many there are. Raises WrongRows.
+
+    `as_served`: columns are named as the API names them.
+    """
     url = make_url(database)
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
@@ -43,9 +56,8 @@ def check(
     count = 0
     collation = "" if url.drivername == "sqlite" else ' COLLATE "C"'
     with engine.connect() as connection:
-        for table, columns in (_REST if as_served else _OWN).items():
-            if table == "quality_instances" and not quality:
-                continue
+        for table in (table for source in sources for table in _OF[source]):
+            columns = (_REST if as_served else _OWN)[table]
             names = columns.split(", ")
             order = ", ".join(_sorted(name, collation) for name in names[: _KEYS.get(table, 1)])
             query = text(f"SELECT {columns} FROM {schema}{table} ORDER BY {order}")

@@ -54,7 +54,7 @@ class Bench:
 
     upstream: Upstream
     in_flight: int
-    with_quality: bool
+    sources: tuple[str, ...]
     rival_python: str | None
     directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="etl-bench-")))
 
@@ -64,7 +64,10 @@ class Bench:
         assert python is not None
         command = [python, "-m", f"benchmarks.{contestant.module}", self.upstream.url, database]
         command += [str(self.in_flight), tempfile.mkdtemp(dir=self.directory)]
-        command += [] if self.with_quality else ["without-quality"]
+        if contestant is ETL:
+            command += self.sources
+        elif "quality" not in self.sources:
+            command += ["without-quality"]
         self.upstream.log()
         with tempfile.TemporaryFile("w+") as said:
             began = time.monotonic()
