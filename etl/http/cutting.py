@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 from etl.http.halt import Halt
-from etl.http.hub import whose
+from etl.http.hub import Changes, whose
 
 _TICK_S = 0.1
 _SLOWEST = 1024  # bytes in every `timeout`; a body below that is cut off
@@ -64,7 +64,7 @@ class Cutter:
         """`connect()`, name resolution included, ended by `timeout_s` or by the halt."""
         call = _Dial(connect)
         deadline = time.monotonic() + timeout_s
-        while not call.done.wait(_TICK_S):
+        while not call.is_over(_TICK_S):
             if self._halt.is_set() or time.monotonic() > deadline:
                 call.abandon()
                 raise TimeoutError(f"no connection within {timeout_s:g} s")
@@ -120,7 +120,8 @@ class _Dial:
     """One connection being made in a thread of its own, so that nobody need wait for it."""
 
     def __init__(self, connect: Callable[[], socket.socket]) -> None:
-        self.done = threading.Event()
+        self._changed = Changes()
+        self._over = False
         self._connect = connect
         self._lock = threading.Lock()
         self._abandoned = False
@@ -138,7 +139,16 @@ class _Dial:
                 self._socket = made
                 if self._abandoned:
                     made.close()
-        self.done.set()
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+    def is_over(self, wait_s: float) -> bool:
+        """Whether it has come to its end, waiting for that a little."""
+        with self._changed:
+            if not self._over:
+                self._changed.wait(wait_s)
+            return self._over
 
     def abandon(self) -> None:
         with self._lock:

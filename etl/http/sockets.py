@@ -60,6 +60,10 @@ class _Cuttable(HTTPConnection):
             self.cutter.drop(self.handle)
             self.handle = None
 
+    def join(self) -> None:
+        """`connect`, while other readers go on."""
+        self.connect()  # which waits in `Cutter.dial` alone
+
     def taken(self, timeout_s: float) -> Stream:
         """The socket for whoever asks now, a thread of its own or a reader of a hub."""
         here = hub()
@@ -94,6 +98,10 @@ class _CuttableTls(_Cuttable, HTTPSConnection):
 
     def let_kernel_wait(self, _timeout_s: float) -> None:
         """TLS reads ahead: only Python's own timeouts hold for all of an answer."""
+
+    def join(self) -> None:
+        """TLS shakes hands, which blocks."""
+        aside(self.connect)
 
     def taken(self, timeout_s: float) -> Stream:
         here = hub()
@@ -198,7 +206,7 @@ class _Line:
         made: _Cuttable = self._pool._new_conn()
         made.timeout = timeout_s
         try:
-            aside(made.connect)
+            made.join()
             made.let_kernel_wait(timeout_s)
         except BaseException:
             made.close()
