@@ -287,6 +287,19 @@ def test_many_jobs_of_one_creation_are_gone_through_by_page(
         assert not doubts
 
 
+@pytest.mark.parametrize("large", [45, 44, 20, 1])
+@pytest.mark.parametrize("size", [10, 2])
+def test_a_job_beyond_max_body_is_counted_once_whatever_order_is_kept(
+    sim: Simulator, large: int, size: int
+) -> None:
+    sim.quirks.explorer_ignores = "order"
+    sim.world.explorer.edit(large).name = "x" * 5000
+    memory = sync(sim, Memory(), more={"page_size": size, "max_body": 4000})
+    assert ids(memory) == set(range(1, 46)) - {large}
+    assert memory.doubts == ["1 listed items are beyond max_body even alone"]
+    assert [reject.reason for reject in memory.rejects] == ["a listed job is beyond max_body"]
+
+
 def test_a_page_beyond_max_body_is_asked_for_in_halves(sim: Simulator) -> None:
     sim.world.explorer.edit(20).name = "x" * 5000
     memory = sync(sim, Memory(), more={"page_size": 10, "max_body": 4000})

@@ -38,6 +38,7 @@ def walk(jobs: JobList, interval: Interval) -> Iterator[Batch]:
             wanted = {}  # it refuses what it does not know, rather than ignore it
         else:
             return
+        found.begin_again()
         yield from _newest_first(jobs, found, wanted)
 
 
@@ -53,7 +54,11 @@ class _Found:
         self.newest: datetime | None = None
         """The latest creation time among them."""
         self._seen = seen
-        self._skipped = 0
+        self._skipped = self._told = 0
+
+    def begin_again(self) -> None:
+        """The list is walked anew, from its beginning: what was skipped comes once more."""
+        self._told, self._skipped = max(self._told, self._skipped), 0
 
     def take(self, step: Step[Entry], complete: bool, progress: float | None) -> Batch:
         """The jobs of the page that are in the interval and new, in the order of the list."""
@@ -64,7 +69,8 @@ class _Found:
         rejects = [entry.reject for entry in jobs if entry.reject]
         if step.skipped:
             self._skipped += 1
-            rejects.append(Reject(None, "a listed job is beyond max_body", self._place(step)))
+            if self._skipped > self._told:
+                rejects.append(Reject(None, "a listed job is beyond max_body", self._place(step)))
         complete_to = self.newest if complete else None
         return Batch(jobs, tuple(rejects), complete_to, progress=progress)
 
