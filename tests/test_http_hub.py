@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hostile_server import Call, HostileServer, answer, packed
@@ -14,6 +14,7 @@ from hostile_tls import server_context
 from http_kit import opened
 
 from etl.http.hub import Changes, Hub, Turn, aside, hub, whose
+from etl.http.sockets import _SharedTls
 
 
 class Work:
@@ -172,6 +173,28 @@ def test_who_was_woken_by_a_reader_at_work_goes_on_at_once(shared: Hub) -> None:
         return turns[1].wait(2)
 
     assert run(shared, waits, works) == [True, True]
+
+
+def test_an_answer_that_flows_over_tls_lets_others_go_on(shared: Hub) -> None:
+    """What came ahead is there without waiting: nothing else would make its reader give way."""
+
+    class Flowing:
+        def recv(self, size: int) -> bytes:
+            return b"x" * size
+
+    order: list[str] = []
+    other = Work(lambda: order.append("other"))
+
+    def reads() -> None:
+        shared.submit([other])
+        stream = _SharedTls(cast("socket.socket", Flowing()), here(), 1)
+        for _ in range(100):
+            stream.recv(10)
+        order.append("read")
+
+    run(shared, reads)
+    other.future.result(10)
+    assert order == ["other", "read"]
 
 
 def test_closing_gives_back_what_has_not_begun() -> None:

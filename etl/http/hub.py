@@ -258,13 +258,15 @@ class Hub:
         self._poked.close()
 
     def _let_go_on(self) -> None:
-        while self._ready:
-            self._ready.popleft().go_on()
-        while self._work and self._readers < self._size:
-            self._readers += 1
-            greenlet(self._read).switch()
-            while self._ready:
+        """Whoever is ready, then new readers for work that has none."""
+        while True:
+            if self._ready:
                 self._ready.popleft().go_on()
+            elif self._work and self._readers < self._size:
+                self._readers += 1
+                greenlet(self._read).switch()
+            else:
+                return
 
     def _read(self) -> None:
         """A reader, from its first piece of work to its last."""
